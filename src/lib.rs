@@ -10,6 +10,7 @@ mod config;
 mod controller;
 pub mod core;
 mod entra;
+mod graph;
 mod http;
 mod k8s;
 pub mod platform;
@@ -25,6 +26,8 @@ mod woodpecker;
 pub use crate::core::token_result::RequestIds;
 #[doc(hidden)]
 pub use crate::entra::read_response;
+#[doc(hidden)]
+pub use crate::graph::read_holding;
 #[doc(hidden)]
 pub use crate::rest::ApiKeys;
 #[doc(hidden)]

@@ -27,6 +27,8 @@ pub enum ConditionType {
     TenantsReady,
     /// The secret expires soon or has expired: True is the abnormal status.
     Expiring,
+    /// The expiry matches the one at Microsoft Entra. Present only with `spec.entra`.
+    ExpiryConfirmed,
     /// The operator is working on it or retries soon. Present only while True (kstatus).
     Reconciling,
     /// A person must act. Present only while True (kstatus).
@@ -141,13 +143,14 @@ pub fn whole_second(at: Timestamp) -> Timestamp {
 
 impl ConditionType {
     /// All types, in the order in which they are written.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Ready,
         Self::SecretReady,
         Self::Verified,
         Self::Registered,
         Self::TenantsReady,
         Self::Expiring,
+        Self::ExpiryConfirmed,
         Self::Reconciling,
         Self::Stalled,
     ];
@@ -161,6 +164,7 @@ impl ConditionType {
             Self::Registered => "Registered",
             Self::TenantsReady => "TenantsReady",
             Self::Expiring => "Expiring",
+            Self::ExpiryConfirmed => "ExpiryConfirmed",
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
         }

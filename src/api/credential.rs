@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::duration::{self, KubeDuration};
+use crate::api::entra::EntraSettings;
 use crate::api::ids::{ClientId, GUID_RULE, REMOTE_ID_RULE, SUBDOMAIN_RULE, TenantId};
 use crate::api::status::MicrosoftGraphCredentialStatus;
 use crate::api::timestamp;
@@ -134,6 +135,10 @@ pub struct MicrosoftGraphCredentialSpec {
     /// How the client secret is verified at Microsoft. Defaults to policy `Required` with interval 24h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<Box<Verification>>,
+
+    /// How the operator uses what Microsoft Entra knows about the app. If unset, it reads nothing there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entra: Option<Box<EntraSettings>>,
 
     /// How long before the expiry the condition `Expiring` becomes True, such as `720h`; from 1h to 8760h. Defaults to
     /// 720h (30 days).

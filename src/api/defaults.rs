@@ -8,9 +8,10 @@ use kube::ResourceExt;
 use crate::api::conditions::{ConditionStatus, ConditionType, find};
 use crate::api::duration::KubeDuration;
 use crate::api::{
-    AccountName, Adoption, AdoptionPolicy, Cloud, DeletionPolicy, Destination, FLUX_RECONCILE_REQUESTED_AT,
-    MAX_NAME_LENGTH, MicrosoftGraphCredential, MicrosoftGraphCredentialSpec, MicrosoftGraphCredentialStatus,
-    RECONCILE_REQUESTED_AT, SecretRef, VerificationPolicy, WoodpeckerDestination,
+    AccountName, Adoption, AdoptionPolicy, Cloud, DeletionPolicy, Destination, ExpiryMode,
+    FLUX_RECONCILE_REQUESTED_AT, MAX_NAME_LENGTH, MicrosoftGraphCredential, MicrosoftGraphCredentialSpec,
+    MicrosoftGraphCredentialStatus, RECONCILE_REQUESTED_AT, SecretRef, VerificationPolicy,
+    WoodpeckerDestination,
 };
 
 const HOUR: u64 = 3600;
@@ -125,6 +126,16 @@ impl MicrosoftGraphCredentialSpec {
     /// How the secret is verified.
     pub fn verification_policy(&self) -> VerificationPolicy {
         self.verification.as_ref().and_then(|verification| verification.policy).unwrap_or_default()
+    }
+
+    /// What the expiry at Entra is used for; `None` without `spec.entra`.
+    pub fn expiry_mode(&self) -> Option<ExpiryMode> {
+        self.entra.as_ref().map(|entra| entra.expiry.unwrap_or_default())
+    }
+
+    /// Whether the expiry at Entra is used in place of a given one.
+    pub fn follows_entra(&self) -> bool {
+        self.expiry_mode() == Some(ExpiryMode::Follow)
     }
 
     /// How often a registered secret is verified again.

@@ -6,6 +6,7 @@ pub mod crds;
 mod credential;
 mod defaults;
 pub mod duration;
+mod entra;
 mod identity;
 mod ids;
 pub mod reasons;
@@ -24,6 +25,9 @@ pub use self::credential::{
     WoodpeckerDestination,
 };
 pub use self::defaults::{EXPIRY_WARNING, VERIFICATION_INTERVAL};
+pub use self::entra::{
+    EntraSettings, EntraStatus, ExpiryMode, IdentityRef, PendingExpiryChange, SecretHolder,
+};
 pub use self::identity::{
     CertificateSecretRef, ClientSecretRef, EntraIdentity, EntraIdentitySpec, EntraIdentityStatus,
     FederatedToken, Grant, IdentityAuth, TenantProblem,

@@ -86,6 +86,8 @@ reasons! {
     UpdateRejected NoMatchToAdopt AlreadyExists AlreadyManaged AmbiguousMatch KeyringUnavailable StorageForbidden
     StorageError InUse AwaitingVerification Queued OutcomeUnknown WoodpeckerUnavailable
     ExpiresSoon Expired NotExpiring
+    ExpiryMatches ExpiryFollowed ExpiresEarlier ExpiresLater EntryMissing NoMatchingSecret AppInOtherTenant GrantMissing
+    IdentityNotFound IdentityNotReady ReadForbidden ReadingPending AwaitingExpiry
     Ready InvalidObject
     TokenFileUnusable CertificateInvalid IssuerUnreachable IssuerNotTrusted AudienceNotTrusted SubjectNotTrusted
     FederationNotTrusted AssertionRejected CertificateNotTrusted ConsentMissing PermissionMissing SignInRejected SignInPending

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::conditions::Condition;
+use crate::api::entra::EntraStatus;
 use crate::api::{UnknownFields, timestamp};
 
 /// Observed state of the credential. Only the operator writes it.
@@ -27,7 +28,7 @@ pub struct MicrosoftGraphCredentialStatus {
     #[schemars(schema_with = "timestamp::optional_schema")]
     pub expires_at: Option<Time>,
 
-    /// Source of `expiresAt`: the Secret or the spec.
+    /// Source of `expiresAt`: the Secret, the spec or Entra.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiry_source: Option<ExpirySource>,
 
@@ -44,6 +45,10 @@ pub struct MicrosoftGraphCredentialStatus {
     /// Application roles in that token; absent if they could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_roles: Option<Vec<String>>,
+
+    /// What the operator last read about the secret at Microsoft Entra; absent without `spec.entra`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entra: Option<Box<EntraStatus>>,
 
     /// Rejections of a secret for which Microsoft issued a token before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,8 +91,8 @@ pub struct MicrosoftGraphCredentialStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
 
-    /// Conditions of the credential: Ready, SecretReady, Verified, Registered, Expiring, and, only while True,
-    /// Reconciling and Stalled.
+    /// Conditions of the credential: Ready, SecretReady, Verified, Registered, Expiring, `ExpiryConfirmed` (only with
+    /// `spec.entra`), and, only while True, Reconciling and Stalled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["type".into()]))]
@@ -108,13 +113,15 @@ pub struct MicrosoftGraphCredentialStatus {
     pub unknown: UnknownFields,
 }
 
-/// Source of `expiresAt`: the expiry key of the Secret, or `spec.secretExpiresAt`.
+/// Source of `expiresAt`: the expiry key of the Secret, `spec.secretExpiresAt`, or Microsoft Entra.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ExpirySource {
     /// The expiry key of the Secret.
     Secret,
     /// `spec.secretExpiresAt`.
     Spec,
+    /// Microsoft Entra.
+    Entra,
 }
 
 /// The object's credential at a destination.

@@ -35,6 +35,15 @@ pub struct IdentitySettings {
     #[arg(long, env = "GCO_ENTRA_IDENTITIES")]
     pub entra_identities: bool,
 
+    /// Root of Microsoft Graph for the Global cloud, instead of Microsoft's own
+    #[arg(
+        long,
+        env = "GCO_MICROSOFT_GRAPH",
+        default_value = "https://graph.microsoft.com",
+        value_name = "URL"
+    )]
+    pub microsoft_graph: BaseUrl,
+
     /// The tokens of the ServiceAccount.
     #[command(flatten)]
     pub federated: FederatedTokenSettings,

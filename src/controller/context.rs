@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{MicrosoftGraphCredential, NamespacedName, ObservedRecord, ObservedSecret};
 use crate::controller::account::Accounts;
+use crate::controller::identities::Identities;
 use crate::controller::index::Index;
 use crate::controller::kind::Kind;
 use crate::controller::parsed::ParsedCredential;
@@ -15,9 +16,10 @@ use crate::controller::record::owner::KnownRecords;
 use crate::controller::requeue::Requeuer;
 use crate::controller::secret_watch::KnownSecrets;
 use crate::controller::version::Version;
+use crate::core::app_reading::AppAccess;
 use crate::core::model::OperatorPolicy;
 use crate::entra::TokenEndpoint;
-use crate::entra::identity::{GraphTokens, IdentitySnapshot};
+use crate::entra::identity::GraphTokens;
 use crate::k8s::events::Events;
 use crate::k8s::leadership::Leadership;
 use crate::k8s::relist::Relist;
@@ -45,6 +47,8 @@ pub struct Context {
     /// Tokens for Microsoft Graph.
     pub graph_tokens: GraphTokens,
     pub accounts: Accounts,
+    /// Which apps may be read for an object.
+    pub identities: Identities,
     pub index: Arc<Index>,
     /// Last known versions of the Secrets that objects refer to.
     pub secrets: KnownSecrets,
@@ -80,14 +84,6 @@ impl Context {
         Repository::new(self.client.clone(), self.keyring.clone(), self.leadership.clone())
     }
 
-    #[allow(dead_code, reason = "for credentials that refer to an identity")]
-    /// The identity of that name in the operator's namespace; `None` if it does not exist, is invalid, or identities are
-    /// not used.
-    pub fn identity(&self, name: &str) -> Option<IdentitySnapshot> {
-        let namespace = self.identity_namespace.clone()?;
-        self.index.identity(&NamespacedName { namespace, name: name.to_owned() })
-    }
-
     /// The newest known version of a credential, from the watch, reads and writes.
     pub fn latest(&self, own: &NamespacedName) -> Option<Arc<ParsedCredential>> {
         self.index.get(own)
@@ -103,6 +99,14 @@ impl Context {
     /// Whether a record still has that version, as far as is known.
     pub fn is_record_unchanged(&self, record: &NamespacedName, recorded: &ObservedRecord) -> bool {
         self.records.known_record(record) == Some(Version::of_observed_record(recorded))
+    }
+
+    /// Whether the app of a credential may be read at Microsoft Entra; `None` without `spec.entra`.
+    pub fn app_access(&self, object: &MicrosoftGraphCredential) -> Option<AppAccess> {
+        match &self.identity_namespace {
+            Some(_) => self.identities.access(object),
+            None => object.spec.entra.as_ref().map(|_| AppAccess::IdentityNotFound),
+        }
     }
 
     /// Reads an object. A GET takes precedence over the watch.

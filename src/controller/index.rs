@@ -203,6 +203,11 @@ impl Index {
         self.objects().credentials.find(&Key::Account(account)).map(|entry| entry.object.clone()).collect()
     }
 
+    /// The credentials whose spec names this `EntraIdentity`.
+    pub fn users_of_identity(&self, name: &str) -> Vec<NamespacedName> {
+        self.objects().credentials.find(&Key::Identity(name)).map(Entry::name).collect()
+    }
+
     /// Every credential in the store, with the name of its record.
     pub fn records(&self) -> Vec<(NamespacedName, NamespacedName)> {
         let objects = self.objects();

@@ -2,7 +2,8 @@
 
 use std::fmt::Debug;
 
-use kube::core::{DynamicObject, NamespaceResourceScope};
+use kube::core::{DeserializeGuard, DynamicObject, NamespaceResourceScope};
+use kube::runtime::watcher::Event;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
@@ -39,6 +40,9 @@ pub trait Kind:
     fn priority(&self) -> Priority {
         Priority::Ordinary
     }
+
+    /// Called with each event of the watch, before the index changes.
+    fn on_watch_event(_context: &Context, _event: &Event<DeserializeGuard<Self>>) {}
 
     /// Enqueues an object that is new to this process.
     fn enqueue_new(context: &Context, own: NamespacedName) {

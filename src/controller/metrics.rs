@@ -37,6 +37,7 @@ fn credential(parsed: &ParsedCredential) -> CredentialSeries {
         account: account.map(|account| (account.namespace, account.name)),
         ready: ready(object.is_some(), conditions),
         verified: find(conditions, ConditionType::Verified).map(sample),
+        expiry_confirmed: find(conditions, ConditionType::ExpiryConfirmed).map(sample),
         is_suspended: object.is_some_and(|object| object.spec.is_suspended()),
         expires_at: status.and_then(|status| status.expires_at.as_ref()).map(seconds),
         last_verified_time: status.and_then(|status| status.last_verified_time.as_ref()).map(seconds),

@@ -6,6 +6,7 @@ pub mod context;
 pub mod credential;
 pub mod error;
 pub mod finalizers;
+pub mod identities;
 pub mod identity;
 pub mod index;
 pub mod instrument;
@@ -36,6 +37,7 @@ use crate::k8s::scope::Scope;
 
 pub use self::account::Accounts;
 pub use self::context::Context;
+pub use self::identities::Identities;
 pub use self::index::Index;
 pub use self::record::RecordController;
 pub use self::record::owner::{KnownRecords, observer};

@@ -1,6 +1,8 @@
 //! Decisions and statuses as functions of values: no I/O, no clock, no async. A test checks that.
 
 pub mod aadsts;
+pub(crate) mod app_reading;
+pub(crate) mod app_secrets;
 pub(crate) mod backoff;
 pub(crate) mod characters;
 pub(crate) mod claims;
@@ -9,8 +11,10 @@ pub(crate) mod diagnosis;
 pub(crate) mod error_chain;
 pub(crate) mod event;
 pub(crate) mod expiry;
+pub(crate) mod expiry_confirmed;
 pub(crate) mod failure;
 pub(crate) mod grants;
+pub(crate) mod graph_error;
 pub(crate) mod lenient;
 pub(crate) mod model;
 pub mod orphan;

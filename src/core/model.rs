@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub mod reading;
 pub mod record;
 pub mod registration;
 
@@ -15,6 +16,7 @@ use crate::api::{
     AccountLocation, AccountName, ExpirySource, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus,
     NamespacedName, ObservedRecord, ObservedSecret, Ownership, Registration,
 };
+use crate::core::app_reading::{AppAccess, Reading};
 use crate::core::event::EventBody;
 use crate::core::failure::Failure;
 use crate::core::remote::{Entry, split_token};
@@ -22,6 +24,7 @@ use crate::core::secret_form::SecretForm;
 use crate::core::timing::Timing;
 use crate::core::token_result::TokenResult;
 
+pub use self::reading::ReadingSubject;
 pub use self::record::{Content, Record, SealedRecord};
 
 /// An object and everything that its reconciliation depends on, as observed and as changed by the steps.
@@ -57,6 +60,8 @@ pub struct Observed {
     pub claim: Claim,
     /// When the deletion of its namespace was requested, if the object is being deleted.
     pub namespace_deleted_at: Option<Timestamp>,
+    /// Whether its app may be read at Microsoft Entra; `None` without `spec.entra`.
+    pub app_access: Option<AppAccess>,
     /// Whether the account changed since it rejected a step, for example because it got another key.
     pub account_changed: bool,
     /// Whether `status` holds a change at the destination that is not persisted yet.
@@ -89,7 +94,8 @@ pub struct ConditionFailure {
 pub struct UsableSource {
     /// Fingerprint under the newest key.
     pub fingerprint: String,
-    pub expires_at: Timestamp,
+    /// `None` if the spec follows the expiry at Entra, which is not known yet.
+    pub expires_at: Option<Timestamp>,
     /// Where the expiry comes from.
     pub expiry_source: ExpirySource,
     /// Whether exactly this secret and expiry are registered.
@@ -98,6 +104,8 @@ pub struct UsableSource {
     pub is_pending: bool,
     /// What the secret looks like, if it was read and is probably not a client secret.
     pub form: Option<SecretForm>,
+    /// `None` without `spec.entra`.
+    pub reading: Option<ReadingSubject>,
 }
 
 /// The destination and whether it can be used.
@@ -152,6 +160,8 @@ pub enum Claim {
 #[derive(Clone, Debug, Default)]
 pub struct StepResults {
     pub verification: Option<VerificationResult>,
+    /// The reading of the app at Microsoft Entra.
+    pub reading: Option<Reading>,
     /// The account's credentials for the app.
     pub listed: Option<Listed>,
     pub failure: Option<Failure>,

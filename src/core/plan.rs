@@ -4,6 +4,7 @@
 //! conclusion. All order and policy is here: verify before any change, finalizer before create, one registration, and
 //! no change to what the object does not own.
 
+pub mod app_expiry;
 pub mod conclusion;
 pub mod deletion;
 pub mod preview;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use self::app_expiry::plan_reading;
 use self::conclusion::{conclude, requeue_of_source};
 use self::deletion::plan_deletion;
 use self::recovery::plan_recovery;
@@ -29,6 +31,7 @@ use crate::core::failure::Failure;
 use crate::core::model::{ConditionFailure, MaxAge, Observed, OperatorPolicy, Source, Target};
 use crate::core::orphan::OrphanCause;
 
+pub use self::app_expiry::reading_due_at;
 pub use self::priority::priority;
 pub use self::verification::{
     VerificationState, rejections_of_source, verification_due_at, verification_state,
@@ -49,6 +52,8 @@ pub enum Step {
     AddFinalizer,
     RemoveFinalizer,
     Verify,
+    /// Read the app at Microsoft Entra, and find the expiry of the secret.
+    ReadExpiry,
     /// List the account's credentials for the app.
     List(MaxAge),
     /// Persist the intent, create the credential, persist the registration.
@@ -85,9 +90,9 @@ pub enum Step {
 }
 
 impl Step {
-    /// Whether it sends or encrypts the client secret.
+    /// Whether it sends, encrypts or compares the client secret.
     pub fn needs_secret(&self) -> bool {
-        matches!(self, Self::Verify | Self::Create | Self::Update | Self::Encrypt)
+        matches!(self, Self::Verify | Self::ReadExpiry | Self::Create | Self::Update | Self::Encrypt)
     }
 }
 
@@ -128,6 +133,8 @@ pub enum ReconcileState {
     Suspended,
     SourceUnusable,
     NotVerified(ConditionFailure),
+    /// Nothing is sent, because the expiry at Microsoft Entra is not known; `ExpiryConfirmed` says why.
+    AwaitingExpiry,
     /// The registration cannot continue.
     Blocked(ConditionFailure),
     /// A step at the destination failed.
@@ -167,6 +174,20 @@ impl ReconcileState {
     pub fn is_rejection_unconfirmed(&self) -> bool {
         matches!(self, Self::NotVerified(problem) if problem.reason == Reason::RejectionUnconfirmed)
     }
+
+    /// Whether the secret counts as verified, so that its app may be read.
+    pub fn has_verified_source(&self) -> bool {
+        match self {
+            Self::UpToDate
+            | Self::Waiting
+            | Self::Deferred
+            | Self::Settling
+            | Self::AwaitingExpiry
+            | Self::Blocked(_)
+            | Self::Failed(_) => true,
+            Self::Suspended | Self::SourceUnusable | Self::NotVerified(_) | Self::Deleted => false,
+        }
+    }
 }
 
 /// The next step for `observed`.
@@ -205,16 +226,24 @@ pub fn next_step(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -
         return conclude(ReconcileState::SourceUnusable, requeue_of_source(observed, problem, policy, now));
     }
     match verification_state(observed, policy, now) {
-        VerificationState::Required => Plan::Step(Step::Verify),
+        VerificationState::Required => return Plan::Step(Step::Verify),
         VerificationState::Failed { problem, requeue } => {
-            conclude(ReconcileState::NotVerified(problem), requeue)
+            return conclude(ReconcileState::NotVerified(problem), requeue);
         }
-        VerificationState::Passed if is_deferred && observed.results.verification.is_none() => {
-            conclude(ReconcileState::Waiting, Requeue::AsPlanned)
-        }
-        VerificationState::Passed if is_deferred => conclude(ReconcileState::Deferred, Requeue::AsPlanned),
-        VerificationState::Passed if observed.target == Target::Store => plan_store(observed, policy, now),
-        VerificationState::Passed => plan_registration(observed, policy, now),
+        VerificationState::Passed => {}
+    }
+    plan_reading(observed, policy, now)
+        .unwrap_or_else(|| plan_destination(observed, policy, is_deferred, now))
+}
+
+/// The plan for a verified secret with an expiry.
+fn plan_destination(observed: &Observed, policy: &OperatorPolicy, is_deferred: bool, now: Timestamp) -> Plan {
+    let is_idle = observed.results.verification.is_none() && observed.results.reading.is_none();
+    match &observed.target {
+        _ if is_deferred && is_idle => conclude(ReconcileState::Waiting, Requeue::AsPlanned),
+        _ if is_deferred => conclude(ReconcileState::Deferred, Requeue::AsPlanned),
+        Target::Store => plan_store(observed, policy, now),
+        _ => plan_registration(observed, policy, now),
     }
 }
 

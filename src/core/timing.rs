@@ -27,6 +27,18 @@ macro_rules! timing {
 timing! {
     /// Timeout of a request to Microsoft's token endpoint, from connect to the last byte.
     token_call = Duration::from_secs(15);
+    /// Timeout of a request to Microsoft Graph, from connect to the last byte.
+    graph_call = Duration::from_secs(15);
+    /// Interval of readings of an app at Microsoft Entra.
+    app_reading = Duration::from_hours(24);
+    /// The same if its secret expires within 30 days.
+    app_reading_soon = Duration::from_hours(6);
+    /// First delay before an app that could not be read is read again; doubled with each further failure.
+    app_reading_retry = Duration::from_secs(15);
+    /// How long an earlier expiry, or the absence of an entry, must be read before it counts.
+    app_reading_confirmation = Duration::from_mins(5);
+    /// Maximum age of a reading that several objects of one app share.
+    app_reading_max_age = Duration::from_mins(1);
     /// Timeout of a request to Woodpecker: its queue may take 15 s, and on create and update it calls Microsoft itself.
     woodpecker_call = Duration::from_secs(45);
     /// Timeout of connecting to either.
@@ -219,7 +231,7 @@ impl Timing {
 
     /// The longest request to a remote API.
     pub fn longest_call(&self) -> Duration {
-        self.woodpecker_call.max(self.token_call)
+        self.woodpecker_call.max(self.token_call).max(self.graph_call)
     }
 
     /// The waits themselves, or an error if two leaders or two creates could overlap.

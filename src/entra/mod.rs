@@ -11,4 +11,5 @@ mod token;
 pub(crate) use self::app::AppCredential;
 pub(crate) use self::cloud::Authorities;
 pub use self::token::read_response;
+pub(crate) use self::token::request_id;
 pub(crate) use self::token::{EndpointConfig, TokenEndpoint};

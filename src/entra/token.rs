@@ -212,7 +212,7 @@ fn form(app: AppCredential<'_>, secret: &SecretText) -> Vec<u8> {
 }
 
 /// A fresh random GUID (version 4), by which Microsoft's support finds the request.
-pub(super) fn request_id() -> String {
+pub(crate) fn request_id() -> String {
     let mut bytes = [0_u8; 16];
     // Without randomness the id is all zeros, which only makes the request harder to find.
     if getrandom::fill(&mut bytes).is_err() {

@@ -13,33 +13,41 @@ use crate::secret_text::SecretText;
 #[derive(Debug)]
 pub struct ClientSecret {
     pub secret: SecretText,
-    pub expires_at: Timestamp,
-    pub expiry_source: ExpirySource,
+    /// `None` if the spec follows the expiry at Microsoft Entra: a given one is ignored.
+    pub expiry: Option<(Timestamp, ExpirySource)>,
 }
 
 /// The client secret and its expiry, or what is wrong with them.
 pub fn of(data: &SecretData, object: &MicrosoftGraphCredential) -> Result<ClientSecret, ConditionFailure> {
     let secret = data.text(&value(&object.spec.secret_ref))?;
-    let (expires_at, expiry_source) = expiry(data, object)?;
-    Ok(ClientSecret { secret, expires_at, expiry_source })
+    let expiry = if object.spec.follows_entra() { None } else { Some(expiry(data, object)?) };
+    Ok(ClientSecret { secret, expiry })
 }
 
-/// Why a Secret that does not exist is needed. It must also have the expiry, unless the object has it.
+/// Why a Secret that does not exist is needed. It must also have the expiry, unless the object has it or follows the one
+/// at Microsoft Entra.
 pub fn not_found(object: &MicrosoftGraphCredential) -> ConditionFailure {
     let reference = &object.spec.secret_ref;
-    let key = reference.expires_at_key();
-    value(reference).not_found(object.spec.secret_expires_at.is_none().then_some(key))
+    let needs_expiry = object.spec.secret_expires_at.is_none() && !object.spec.follows_entra();
+    value(reference).not_found(needs_expiry.then(|| reference.expires_at_key()))
 }
 
 /// Why a new secret that has expired is not used.
-pub fn already_expired(object: &MicrosoftGraphCredential, expires_at: Timestamp) -> ConditionFailure {
-    ConditionFailure {
-        reason: Reason::ExpiryInPast,
-        message: format!(
-            "the new secret in Secret {} has already expired ({expires_at:.0}), so nothing was sent: put in a valid one, or correct its expiry",
-            object.spec.secret_ref.name
+pub fn already_expired(
+    object: &MicrosoftGraphCredential,
+    expires_at: Timestamp,
+    expiry_source: ExpirySource,
+) -> ConditionFailure {
+    let name = &object.spec.secret_ref.name;
+    let message = match expiry_source {
+        ExpirySource::Entra => format!(
+            "the new secret in Secret {name} has already expired at Microsoft Entra ({expires_at:.0}), so nothing was sent: put in a valid one"
         ),
-    }
+        ExpirySource::Secret | ExpirySource::Spec => format!(
+            "the new secret in Secret {name} has already expired ({expires_at:.0}), so nothing was sent: put in a valid one, or correct its expiry"
+        ),
+    };
+    ConditionFailure { reason: Reason::ExpiryInPast, message }
 }
 
 /// The value of the client secret, for messages about it.

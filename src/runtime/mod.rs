@@ -22,13 +22,14 @@ use self::rest::RestDeps;
 use crate::api::NamespacedName;
 use crate::config::{RunSettings, ServeSettings};
 use crate::controller::{
-    self, Accounts, Context, ControllerError, Index, KnownRecords, KnownSecrets, QueueSenders,
+    self, Accounts, Context, ControllerError, Identities, Index, KnownRecords, KnownSecrets, QueueSenders,
     RecordController, Requeuer,
 };
 use crate::core::model::OperatorPolicy;
 use crate::core::timing::Timing;
 use crate::entra::identity::{FederatedTokens, GraphTokens};
 use crate::entra::{Authorities, EndpointConfig};
+use crate::graph::{AppReader, GraphClient, GraphConfig, GraphRoots};
 use crate::k8s::events::Events;
 use crate::k8s::leader_election::{self, Candidate};
 use crate::k8s::leadership::Leadership;
@@ -156,6 +157,7 @@ impl Operator<'_> {
         let senders = QueueSenders::default();
         let index = Arc::new(Index::new(Scope::of(&settings.process.watch_namespaces)));
         let queues = self.account_queues(&senders);
+        let graph_tokens = self.graph_tokens(leadership.clone());
         Ok(Context {
             policy: OperatorPolicy {
                 allow_unverified: settings.allow_unverified,
@@ -169,7 +171,8 @@ impl Operator<'_> {
                 .identities
                 .entra_identities
                 .then(|| clients.cluster.namespace.clone()),
-            graph_tokens: self.graph_tokens(leadership.clone()),
+            identities: Identities::new(self.app_reader(leadership.clone(), graph_tokens.clone())),
+            graph_tokens,
             accounts: Accounts::new(
                 clients.http.clone(),
                 SharedAccounts::new(queues.clone(), timing).context(NO_RANDOM)?,
@@ -202,6 +205,19 @@ impl Operator<'_> {
         };
         let federated = FederatedTokens::new(&settings.identities.federated);
         GraphTokens::new(config, clients.cluster.client.clone(), federated, &self.process.timing)
+    }
+
+    /// Reads apps while this replica leads.
+    fn app_reader(&self, leadership: Leadership, tokens: GraphTokens) -> AppReader {
+        let Self { settings, clients, process, .. } = self;
+        let config = GraphConfig {
+            http: clients.http.clone(),
+            roots: GraphRoots::new(settings.identities.microsoft_graph.clone()),
+            leadership,
+            metrics: process.metrics.clone(),
+        };
+        let timing = &process.timing;
+        AppReader::new(GraphClient::new(config, timing), tokens, timing.app_reading_max_age)
     }
 
     fn record_controller(&self, context: Arc<Context>, stop: CancellationToken) -> RecordController {

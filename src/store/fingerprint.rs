@@ -27,6 +27,9 @@ pub struct FingerprintInput<'a> {
     pub expires_at: Timestamp,
 }
 
+/// In place of an expiry, for a fingerprint of the secret alone.
+pub const NO_EXPIRY: Timestamp = Timestamp::UNIX_EPOCH;
+
 // === impl FingerprintKeys ===
 
 impl FingerprintKeys {

@@ -301,6 +301,7 @@ fn every_reason_is_documented_and_runbooks_name_existing_ones() {
         ConditionType::Verified,
         ConditionType::Registered,
         ConditionType::Expiring,
+        ConditionType::ExpiryConfirmed,
     ];
     let known: BTreeSet<&str> = Reason::ALL
         .iter()

@@ -66,6 +66,7 @@ fn the_dashboard_uses_existing_metrics_and_all_of_the_operator() {
     // Shown by their reasons, or not worth a panel of their own.
     let left = [
         "graph_credential_verified",
+        "graph_credential_expiry_confirmed",
         "graph_credential_suspended",
         "graph_credential_queue_waiting",
         "graph_credential_queue_in_flight",

@@ -61,6 +61,7 @@ fn conditions_page() -> String {
         ConditionType::Verified,
         ConditionType::Registered,
         ConditionType::Expiring,
+        ConditionType::ExpiryConfirmed,
         ConditionType::Ready,
     ] {
         page.extend(["\n### ", type_.as_str(), "\n\n"]);
@@ -200,9 +201,10 @@ in events. `graph-credential-operator explain REASON` prints a row of these tabl
 
 ## MicrosoftGraphCredential
 
-Conditions are always in the same order: `Ready`, `SecretReady`, `Verified`, `Registered`, `Expiring`, `Reconciling`,
-`Stalled`. `Ready` is the summary: it has the reason and message of the first of `SecretReady`, `Verified` and
-`Registered` that is not True, or of `Expiring` once the secret has expired.
+Conditions are always in the same order: `Ready`, `SecretReady`, `Verified`, `Registered`, `Expiring`,
+`ExpiryConfirmed` (only with `spec.entra`), `Reconciling`, `Stalled`. `Ready` is the summary: it has the reason and
+message of the first of `SecretReady`, `Verified` and `Registered` that is not True, or of `Expiring` once the secret has
+expired.
 
 `Reconciling` is True while the operator continues automatically. `Stalled` is True while only a person can continue.
 Both have the reason of `Ready`, are absent otherwise, and are never True while `Ready` is True (kstatus).

@@ -135,6 +135,7 @@ impl ObjectSource for Example {
             account: Some(("a".into(), "c".into())),
             ready: condition(),
             verified: Some(condition()),
+            expiry_confirmed: Some(condition()),
             is_suspended: false,
             expires_at: Some(1),
             last_verified_time: Some(1),

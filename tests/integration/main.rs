@@ -17,6 +17,7 @@ mod deletion;
 mod documentation;
 mod drift;
 mod egress;
+mod entra_expiry;
 mod examples;
 mod fairness;
 mod gitops;

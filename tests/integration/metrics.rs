@@ -38,8 +38,10 @@ async fn a_scrape_reports_each_object() {
     let env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;
     let object = env.wait_until_ready("sales-eu").await;
-    env.credential("store", json!({"destination": {"woodpecker": null, "store": {}}})).await;
+    let entra = json!({"identityRef": {"name": "reader"}});
+    env.credential("store", json!({"destination": {"woodpecker": null, "store": {}}, "entra": entra})).await;
     env.wait_until_ready("store").await;
+    let store = format!("{{namespace=\"{}\",name=\"store\"", env.namespace);
     let own = format!("{{namespace=\"{}\",name=\"sales-eu\"", env.namespace);
     let text = scrape_until(&env, "both are ready", |text| {
         ["sales-eu", "store"].iter().all(|name| {
@@ -54,6 +56,8 @@ async fn a_scrape_reports_each_object() {
         (format!("graph_credential_ready{own},reason=\"Ready\"}}"), "1".to_owned()),
         (format!("graph_credential_verified{own},reason=\"TokenIssued\"}}"), "1".to_owned()),
         (format!("graph_credential_suspended{own}}}"), "0".to_owned()),
+        // The operator uses no identities.
+        (format!("graph_credential_expiry_confirmed{store},reason=\"IdentityNotFound\"}}"), "0".to_owned()),
         (format!("graph_credential_expiry_timestamp_seconds{own}}}"), expiry.as_second().to_string()),
         (format!("graph_credential_verified_timestamp_seconds{own}}}"), last_verified_time.to_string()),
         (

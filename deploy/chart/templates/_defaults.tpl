@@ -88,6 +88,7 @@
     }
   },
   "microsoftAuthority": "",
+  "microsoftGraph": "",
   "nameOverride": "",
   "namedSecrets": [],
   "namespaceOverride": "",

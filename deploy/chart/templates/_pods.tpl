@@ -164,6 +164,9 @@ containers:
       {{- end }}
       {{- include "operator.checkedArgs" . | nindent 6 }}
       - "--processes={{ max 1 (add (int .Values.replicaCount) (int .Values.restApi.separateReplicas)) }}"
+      {{- with .Values.microsoftGraph }}
+      - {{ printf "--microsoft-graph=%s" . | quote }}
+      {{- end }}
       {{- if .Values.allowUnverified }}
       - --allow-unverified
       {{- end }}

@@ -160,6 +160,9 @@ entries! {
         AwaitingVerification: Unknown, User,
             "Nothing is registered before the client secret is verified.",
             "See `Verified`.";
+        AwaitingExpiry: Unknown, User,
+            "With `spec.entra.expiry: Follow`, a client secret is not registered before its expiry at Microsoft Entra is known.",
+            "See `ExpiryConfirmed`.";
         Queued: Unknown, Nobody, "Other requests to the account are ahead in its queue.", RETRIES;
         OutcomeUnknown: Unknown, Nobody,
             "It is not known yet whether a create or an update took effect; the operator continues after two minutes.",
@@ -168,6 +171,49 @@ entries! {
         WoodpeckerUnavailable: Unknown, Nobody,
             "Woodpecker could not be reached or returned an error.",
             CHECK_NETWORK;
+    }
+    Credential ExpiryConfirmed {
+        ExpiryMatches: True, Nobody, "The given expiry matches the one at Microsoft Entra.", NOTHING;
+        ExpiryFollowed: True, Nobody, "The expiry at Microsoft Entra is used.", NOTHING;
+        ExpiresEarlier: False, User,
+            "At Microsoft Entra the client secret expires earlier than given.",
+            "Correct the expiry in the Secret or `spec.secretExpiresAt`, or use `spec.entra.expiry: Follow`.";
+        ExpiresLater: False, User,
+            "At Microsoft Entra the client secret expires later than given.",
+            "Correct the expiry in the Secret or `spec.secretExpiresAt`, or use `spec.entra.expiry: Follow`.";
+        EntryMissing: False, User,
+            "Microsoft Entra no longer shows the client secret, in three readings over five minutes.",
+            RENEW;
+        AmbiguousMatch: Unknown, User,
+            "Several client secrets of the app can be this one, and they expire at different times.",
+            "Remove those that are not used under Certificates & secrets.";
+        NoMatchingSecret: Unknown, User,
+            "No client secret of the app matches this one, although Microsoft issues tokens for it.",
+            "Wait some minutes after it was created. If it stays, create a new one under Certificates & secrets.";
+        AppInOtherTenant: Unknown, User,
+            "The app belongs to another tenant, and its client secrets can be read only there.",
+            "Give the expiry in the Secret, and remove `spec.entra`.";
+        ApplicationNotFound: Unknown, User,
+            "Microsoft Graph shows no such app in the tenant to the identity.",
+            "Check `clientId` and `tenantId`, and the permissions of the EntraIdentity.";
+        GrantMissing: Unknown, OperatorAdmin,
+            "No grant of the EntraIdentity names the namespace, the tenant and the app together; nothing was read.",
+            "Add the grant to the EntraIdentity's `spec.grants`.";
+        IdentityNotFound: Unknown, OperatorAdmin,
+            "The operator's namespace has no EntraIdentity of this name, or the operator does not use EntraIdentities.",
+            "Create it and run the operator with `--entra-identities`, or fix `spec.entra.identityRef.name`.";
+        IdentityNotReady: Unknown, OperatorAdmin,
+            "The EntraIdentity cannot be used for the tenant.",
+            "See the conditions of the EntraIdentity.";
+        ReadForbidden: Unknown, OperatorAdmin,
+            "Microsoft Graph does not let the EntraIdentity read the app.",
+            "Grant it the application permission Application.Read.All with admin consent in the tenant.";
+        RateLimited: Unknown, Nobody, "Microsoft limits the rate of requests.", RETRIES;
+        MicrosoftUnavailable: Unknown, Nobody,
+            "Microsoft Graph could not be reached or returned an error, for a week if the app was read before.",
+            "The operator retries automatically. If it lasts, check the operator's connection to the internet.";
+        ReadingPending: Unknown, Nobody, "The app has not been read yet.", NOTHING;
+        AwaitingSecret: Unknown, User, "There is no usable client secret to compare.", "See `SecretReady`.";
     }
     Credential Expiring {
         ExpiresSoon: True, User, "The client secret expires within the warning period.", RENEW;

@@ -20,6 +20,7 @@ use crate::api::{
 };
 use crate::cli::kubernetes;
 use crate::cli::woodpecker::Remote;
+use crate::core::app_reading::AppAccess;
 use crate::core::claims::{self, Candidate, resolve_claim};
 use crate::core::model::{
     Claim, Content, Observed, OperatorPolicy, PreviousRegistration, Record, SealedRecord, Source,
@@ -135,6 +136,8 @@ impl Planner<'_> {
             claim: self.claim(object, &lookup.target, assumptions).await?,
             target: lookup.target,
             namespace_deleted_at: None,
+            // Which identities there are is the business of the operator's administrator.
+            app_access: object.spec.entra.as_ref().map(|_| AppAccess::NotKnown),
             account_changed: false,
             has_unpersisted_changes: false,
             results: StepResults::default(),

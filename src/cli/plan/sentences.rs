@@ -20,6 +20,7 @@ pub(super) fn step(step: &Step, observed: &Observed) -> String {
         Step::Verify => {
             format!("request a token from Microsoft for app {} in tenant {}", spec.client_id, spec.tenant_id)
         }
+        Step::ReadExpiry => format!("read app {} at Microsoft Graph", spec.client_id),
         Step::List(MaxAge::Cached | MaxAge::Recent) => format!("list the credentials of {place}"),
         Step::List(MaxAge::Live) => format!("list the credentials of {place} again"),
         Step::Create => {
@@ -114,6 +115,7 @@ pub(super) fn end(
         ReconcileState::UpToDate
         | ReconcileState::Waiting
         | ReconcileState::Deferred
+        | ReconcileState::AwaitingExpiry
         | ReconcileState::Suspended => false,
     };
     let status = report(observed, conclusion, policy, now).status;

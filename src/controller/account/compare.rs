@@ -1,6 +1,5 @@
 //! Compares an account's listing with what objects have registered there.
 
-use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::api::conditions::Reason;
@@ -12,7 +11,7 @@ use crate::controller::context::Context;
 use crate::core::model::ConditionFailure;
 use crate::core::remote::Entry;
 use crate::core::status::account::{AccountResult, Counts, ListingSummary, counts};
-use crate::store::fingerprint::FingerprintInput;
+use crate::store::fingerprint::{FingerprintInput, NO_EXPIRY};
 use crate::woodpecker::{Listing, RemoteAccount};
 
 /// Evaluates whether the listing can be trusted and the account used.
@@ -26,8 +25,7 @@ pub(super) fn evaluate(
     let name = NamespacedName::of(object);
     let uid = object.uid().unwrap_or_default();
     let status = object.status.clone().unwrap_or_default();
-    let key =
-        FingerprintInput { uid: &uid, secret: &remote.client.api_key, expires_at: Timestamp::UNIX_EPOCH };
+    let key = FingerprintInput { uid: &uid, secret: &remote.client.api_key, expires_at: NO_EXPIRY };
     let keyring = context.keyring.get();
     let fingerprints = keyring.fingerprint_keys();
     let before = status.api_key_fingerprint.as_deref();

@@ -3,6 +3,7 @@
 mod create;
 mod delete;
 mod drift;
+mod expiry;
 mod listing;
 mod state;
 mod store;
@@ -43,6 +44,7 @@ pub async fn execute(context: &Context, session: &mut Session, step: &Step) -> R
         Step::AddFinalizer => delete::set_finalizer(context, session, true).await,
         Step::RemoveFinalizer => delete::set_finalizer(context, session, false).await,
         Step::Verify => verify(context, session).await,
+        Step::ReadExpiry => expiry::read(context, session).await,
         Step::List(max_age) => list(context, session, *max_age).await,
         Step::Create => create::create(context, session).await,
         Step::RecoverCreated(id) => state::recover_created(context, session, *id).await,

@@ -26,7 +26,7 @@ use crate::controller::queue::{Priority, QueueSender};
 use crate::controller::requeue::QueueSenders;
 use crate::controller::version::Version;
 use crate::core::plan::verification;
-use crate::core::{backoff, clock, expiry};
+use crate::core::{app_reading, backoff, clock, expiry};
 use crate::store::record::record_name;
 use crate::woodpecker::RequesterKind;
 
@@ -124,7 +124,8 @@ fn remains_settled_for(
             && status.pending_secret.is_none()
             && status.previous_registrations.is_empty())
         && status.registration.as_ref().is_some_and(|it| it.update_sent_time.is_none())
-        && has_persisted_versions(context, object, status);
+        && has_persisted_versions(context, object, status)
+        && status.entra.is_some() == object.spec.entra.is_some();
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     // The earliest time that jitter allows. If the time is ahead, this clock may be behind and all objects be due: the
     // start of their verifications is spread over the resync interval.
@@ -132,7 +133,10 @@ fn remains_settled_for(
         .map(|at| at + verification::interval(object, status.rejections.as_deref()) / 20 * 19);
     let boundaries = expiry::boundaries(expires_at, warning).filter(|at| *at > now);
     let planned = [&status.next_attempt_time, &status.next_verification_time].into_iter().flatten();
-    let planned = planned.map(|at| clock::planned(at.0, now)).chain(verification);
+    let app = || format!("{}/{}", object.spec.tenant_id, object.spec.client_id);
+    let reading =
+        status.entra.as_ref().map(|last| app_reading::due_at(last, &app(), &context.policy.timing, now));
+    let planned = planned.map(|at| clock::planned(at.0, now)).chain(verification).chain(reading);
     let resync = backoff::shorten(uid, context.policy.timing.resync, 1);
     let due = boundaries.chain(planned).min().unwrap_or(now + resync);
     let until = Duration::try_from(due.duration_since(now)).ok()?;
@@ -148,7 +152,7 @@ fn has_persisted_versions(
     let named =
         |name: &str| NamespacedName { namespace: object.namespace_name().to_owned(), name: name.to_owned() };
     let Some(secret) = &status.observed_secret else { return false };
-    if persisted_source(context, status).is_none() {
+    if persisted_source(context, object, status).is_none() {
         return false;
     }
     let known = context.secrets.known_state(&named(&object.spec.secret_ref.name));

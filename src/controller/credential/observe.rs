@@ -29,7 +29,7 @@ use crate::secret_text::SecretText;
 use crate::store::record::record_name;
 use crate::woodpecker::{RemoteAccount, RemoteIdentity};
 
-pub use self::source::persisted as persisted_source;
+pub use self::source::{following_entra, persisted as persisted_source};
 pub use super::session::{Created, Session, requester};
 
 pub use self::record::{evaluate as evaluate_record, read_live as read_record, version as record_version};
@@ -58,13 +58,14 @@ pub async fn observe(context: &Context, own: &NamespacedName, scope: ReadScope) 
     let record = record(context, &object, &status, (&target, &source, scope), secret.as_ref()).await?;
     let (previous_registration, previous_account) = previous_registration(context, &object, &status).await?;
     let (candidate, claim) = claim(context, &object, account.as_deref());
-    let cached_entries = account.as_ref().and_then(|account| cached_entries(context, &object, account));
     let (settles_in, change_settles_in) = settle_deadlines(context, &object, &status);
     let verification = cached_verification(context, &object, &source);
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     let account_changed = context.index.with(uid, |known| std::mem::take(&mut known.account_changed));
     let observed = Observed {
         namespace_deleted_at: blocking_namespace_deleted_at(context, &object).await?,
+        app_access: context.app_access(&object),
+        cached_entries: account.as_ref().and_then(|account| cached_entries(context, &object, account)),
         object,
         written: status.clone(),
         status,
@@ -75,7 +76,6 @@ pub async fn observe(context: &Context, own: &NamespacedName, scope: ReadScope) 
         previous_registration,
         record: record.record,
         record_version: record.live.as_ref().and_then(record::version),
-        cached_entries,
         settles_in,
         change_settles_in,
         claim,
@@ -135,7 +135,7 @@ async fn source(
             .observed_secret
             .as_ref()
             .is_some_and(|recorded| context.is_secret_unchanged(&secret, recorded));
-    match source::persisted(context, status).filter(|_| may_be_skipped) {
+    match source::persisted(context, object, status).filter(|_| may_be_skipped) {
         Some(recorded) => Ok(source::Read { source: Source::Usable(recorded), ..source::Read::unread() }),
         None => source::read(context, object, status).await,
     }

@@ -223,6 +223,7 @@ async fn finish(context: &Context, session: &mut Session, conclusion: &Conclusio
         | ReconcileState::Deleted => Outcome::Waiting,
         ReconcileState::SourceUnusable
         | ReconcileState::NotVerified(_)
+        | ReconcileState::AwaitingExpiry
         | ReconcileState::Blocked(_)
         | ReconcileState::Failed(_) => Outcome::NotMet,
     };

@@ -4,7 +4,8 @@ mod reconcile;
 mod state;
 
 use kube::Api;
-use kube::core::DynamicObject;
+use kube::core::{DeserializeGuard, DynamicObject};
+use kube::runtime::watcher::Event;
 
 use crate::api::{EntraIdentity, NamespacedName};
 use crate::controller::context::Context;
@@ -24,6 +25,10 @@ impl Kind for EntraIdentity {
 
     fn sender(senders: &QueueSenders) -> &QueueSender {
         &senders.identities
+    }
+
+    fn on_watch_event(context: &Context, event: &Event<DeserializeGuard<Self>>) {
+        context.identities.on_watch_event(context, event);
     }
 
     async fn reconcile(context: &Context, own: &NamespacedName) -> Result<Completed, ReconcileError> {

@@ -23,6 +23,8 @@ pub struct Facts {
     pub app: Option<(TenantId, ClientId)>,
     pub secret: Option<NamespacedName>,
     pub record: Option<NamespacedName>,
+    /// The `EntraIdentity` of its spec.
+    identity: Option<String>,
     spec_account: Option<AccountName>,
     pub owned: OwnedCredentials,
     /// Whether deleting the object deletes what it owns (`deletionPolicy: Delete`).
@@ -102,12 +104,19 @@ impl Indexed for MicrosoftGraphCredential {
             facts.app.iter().map(|(tenant, client)| (Key::App(tenant, client), facts.precedence.rank()));
         let secret = facts.secret.iter().map(Key::Secret);
         let record = facts.record.iter().map(Key::Record);
+        let identity = facts.identity.iter().map(|name| Key::Identity(name));
         let accounts = facts.accounts().into_iter().map(Key::Account);
         let deletes_owned = facts.deletion_accounts().into_iter().map(Key::DeletesAt);
         let holds = facts.owned.registered.iter().map(|it| Key::Owned(&it.location.base_url, it.id));
         let creates = facts.owned.pending_create.iter().map(|(token, _)| Key::PendingCreate(token));
         let claims = facts.claims.iter().map(|claim| Key::Claim(claim));
-        let unranked = secret.chain(record).chain(accounts).chain(deletes_owned).chain(holds).chain(creates);
+        let unranked = secret
+            .chain(record)
+            .chain(identity)
+            .chain(accounts)
+            .chain(deletes_owned)
+            .chain(holds)
+            .chain(creates);
         app.chain(unranked.chain(claims).map(|key| (key, 0))).collect()
     }
 
@@ -158,6 +167,7 @@ impl Facts {
             app: Some((object.spec.tenant_id.clone(), object.spec.client_id.clone())),
             secret: Some(in_own(object.spec.secret_ref.name.clone())),
             record: object.spec.woodpecker().is_none().then(|| in_own(record_name(object))),
+            identity: object.spec.entra.as_ref().map(|entra| entra.identity_ref.name.clone()),
             spec_account: object.account_name(),
             owned: status.filter(|_| !is_finalized(object)).map(OwnedCredentials::of).unwrap_or_default(),
             deletes_owned: object.spec.deletion_policy() == DeletionPolicy::Delete,

@@ -22,6 +22,8 @@ pub enum Key<'a> {
     Uid(&'a str),
     Name(&'a NamespacedName),
     Secret(&'a NamespacedName),
+    /// The `EntraIdentity` that its spec names.
+    Identity(&'a str),
     /// An account of its spec, its registrations or its create in flight.
     Account(&'a AccountName),
     /// An account where deleting the object deletes something.

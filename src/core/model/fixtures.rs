@@ -6,13 +6,15 @@ use serde_json::{Value, json};
 
 use crate::api::conditions::{ConditionStatus, ConditionType, Desired, Reason, merge};
 use crate::api::{
-    AccountLocation, AccountName, ExpirySource, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus,
-    Ownership, PendingCreate, PendingSecret, Registration, UnknownFields,
+    AccountLocation, AccountName, EntraStatus, ExpirySource, MicrosoftGraphCredential,
+    MicrosoftGraphCredentialStatus, Ownership, PendingCreate, PendingSecret, Registration, SecretHolder,
+    UnknownFields,
 };
+use crate::core::app_reading::AppAccess;
 use crate::core::diagnosis::{Diagnosis, Rejection};
 use crate::core::model::{
-    Claim, Content, Observed, OperatorPolicy, ReadyTarget, Record, SealedRecord, Source, StepResults, Target,
-    UsableSource, VerificationResult,
+    Claim, Content, Observed, OperatorPolicy, ReadingSubject, ReadyTarget, Record, SealedRecord, Source,
+    StepResults, Target, UsableSource, VerificationResult,
 };
 use crate::core::timing::Timing;
 use crate::core::token_result::{RequestIds, TokenResult};
@@ -53,14 +55,20 @@ pub(crate) fn object(spec: &Value) -> MicrosoftGraphCredential {
     serde_json::from_value(whole).unwrap()
 }
 
+/// The expiry in the Secret.
+pub(crate) fn expiry() -> Timestamp {
+    "2027-11-28T23:59:59Z".parse().unwrap()
+}
+
 pub(crate) fn source() -> UsableSource {
     UsableSource {
         fingerprint: "k:new".into(),
-        expires_at: "2027-11-28T23:59:59Z".parse().unwrap(),
+        expires_at: Some(expiry()),
         expiry_source: ExpirySource::Secret,
         is_registered: false,
         is_pending: false,
         form: None,
+        reading: None,
     }
 }
 
@@ -84,6 +92,7 @@ pub(crate) fn fresh(spec: &Value) -> Observed {
         change_settles_in: std::time::Duration::ZERO,
         claim: Claim::Granted,
         namespace_deleted_at: None,
+        app_access: None,
         account_changed: false,
         has_unpersisted_changes: false,
         results: StepResults::default(),
@@ -100,7 +109,7 @@ pub(crate) fn registration() -> Registration {
         ownership: Ownership::Created,
         fingerprint: "k:old".into(),
         name: "mail/sales-eu".into(),
-        expires_at: Time(source().expires_at),
+        expires_at: Time(expiry()),
         registration_time: Time(now()),
         idempotency_token: Some("abcdefghjk29".into()),
         update_sent_time: None,
@@ -230,4 +239,26 @@ pub(crate) fn deleted(mut observed: Observed, has_finalizer: bool) -> Observed {
     }
     observed.source = Source::NotRead;
     observed
+}
+
+/// A settled object with `spec.entra`, whose app may be read and was not read yet.
+pub(crate) fn with_entra(mode: &str) -> Observed {
+    let mut observed = settled(&json!({"entra": {"identityRef": {"name": "agency-reader"}, "expiry": mode}}));
+    observed.app_access = Some(AppAccess::Granted);
+    if let Source::Usable(source) = &mut observed.source {
+        source.reading = Some(ReadingSubject { fingerprint: "k:alone".into(), is_recorded: true });
+    }
+    observed
+}
+
+/// A reading of that expiry a minute ago.
+pub(crate) fn reading_from(expires_at: &str) -> EntraStatus {
+    EntraStatus {
+        fingerprint: "k:alone".into(),
+        key_id: Some("670007de-a1b2-4c3d-8e5f-678901234567".into()),
+        holder: Some(SecretHolder::Application),
+        expires_at: Some(Time(expires_at.parse().unwrap())),
+        last_read_time: Some(Time(now() - jiff::SignedDuration::from_mins(1))),
+        ..EntraStatus::default()
+    }
 }

@@ -52,7 +52,7 @@ impl SealedRecord {
     /// Whether it needs no change for that source and name.
     pub fn is_up_to_date(&self, source: &UsableSource, name: &str) -> bool {
         self.content == Content::SourceSecret
-            && self.expires_at == whole_second(source.expires_at)
+            && Some(self.expires_at) == source.expires_at.map(whole_second)
             && self.is_under_primary
             && self.name == name
     }

@@ -93,7 +93,8 @@ fn succeed(observed: &mut Observed, step: &Step, listing: Option<&[Entry]>, now:
         Step::Encrypt => encrypt(observed, now),
         Step::PersistExisting => persist_record(observed, now),
         Step::Delete => observed.results.is_deletion_done = true,
-        Step::RecoverCreated(_)
+        Step::ReadExpiry
+        | Step::RecoverCreated(_)
         | Step::ClearPendingCreate
         | Step::ExistenceCheck
         | Step::DeleteDuplicate(_)
@@ -113,8 +114,9 @@ fn create(observed: &mut Observed, now: Timestamp) {
     let (Source::Usable(source), Target::Ready(target)) = (&observed.source, &observed.target) else {
         return;
     };
+    let Some(expires_at) = source.expires_at else { return };
     let name = name_with_token(&observed.object.remote_name(), TOKEN);
-    let created = registration::at(target.location.clone(), 0, name, source.expires_at, now);
+    let created = registration::at(target.location.clone(), 0, name, expires_at, now);
     register(observed, created);
     set_registered(observed);
     observed.status.pending_secret = None;
@@ -128,7 +130,7 @@ fn adopt(observed: &mut Observed, id: i64, now: Timestamp) -> bool {
     else {
         return false;
     };
-    let expires_at = entry.expires_at.unwrap_or(source.expires_at);
+    let Some(expires_at) = entry.expires_at.or(source.expires_at) else { return false };
     let adopted = registration::at(target.location.clone(), id, entry.name, expires_at, now);
     register(observed, Registration { ownership: Ownership::Adopted, ..adopted });
     if let Source::Usable(source) = &mut observed.source {
@@ -147,7 +149,7 @@ fn register(observed: &mut Observed, registration: Registration) {
 }
 
 fn encrypt(observed: &mut Observed, now: Timestamp) {
-    let Some(expires_at) = observed.usable_source().map(|source| source.expires_at) else { return };
+    let Some(expires_at) = observed.usable_source().and_then(|source| source.expires_at) else { return };
     let known = observed.sealed_record().map(|sealed| sealed.credential_id);
     observed.record = Some(Record::ForApp(SealedRecord {
         credential_id: known.or(observed.status.credential_id).unwrap_or_default(),

@@ -29,6 +29,7 @@ pub fn priority(observed: &Observed, step: &Step, now: Timestamp) -> RequestPrio
         Step::AddFinalizer
         | Step::RemoveFinalizer
         | Step::Verify
+        | Step::ReadExpiry
         | Step::ClearPendingCreate
         | Step::ClearRegistration
         | Step::AbandonPrevious

@@ -2,6 +2,7 @@
 
 mod deleting;
 mod moving;
+mod reading;
 mod registering;
 mod settled;
 mod verifying;

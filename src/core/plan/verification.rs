@@ -97,8 +97,8 @@ pub fn verification_due_at(
     let interval = interval(object, of_source);
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     let due = last_verified_time + backoff::shorten(uid, interval, 20);
-    let expiry = source.expires_at;
-    Some(if last_verified_time < expiry && expiry < due { expiry } else { due })
+    let expiry = source.expires_at.filter(|expiry| last_verified_time < *expiry && *expiry < due);
+    Some(expiry.unwrap_or(due))
 }
 
 /// The time from one verification to the next.
@@ -232,7 +232,7 @@ fn evidence(
             Some(if had_roles { Evidence::Rejected } else { Evidence::Accepted })
         }
         TokenResult::NotIssued { diagnosis: Diagnosis::Rejected(rejection), .. } => {
-            let is_final = is_final(rejection, source.expires_at, verification.at);
+            let is_final = is_final(rejection, source.expires_at.unwrap_or(Timestamp::MAX), verification.at);
             let evidence = if is_final { Evidence::RejectedForGood } else { Evidence::Rejected };
             (was_rejected || had_token(observed, source)).then_some(evidence)
         }

@@ -15,9 +15,11 @@ use crate::api::conditions::{ConditionStatus, ConditionType, Reason, changed, fi
 use crate::api::{MicrosoftGraphCredentialStatus, PendingSecret, UnknownFields};
 use crate::core::event::EventBody;
 use crate::core::model::{Content, Observed, OperatorPolicy, VerificationResult};
-use crate::core::plan::{Conclusion, ReconcileState, Requeue, rejections_of_source, verification_due_at};
+use crate::core::plan::{
+    Conclusion, ReconcileState, Requeue, reading_due_at, rejections_of_source, verification_due_at,
+};
 use crate::core::token_result::TokenResult;
-use crate::core::{backoff, clock, expiry};
+use crate::core::{backoff, clock, expiry, expiry_confirmed};
 
 /// What to do about a secret that expires.
 const REMEDY: &str = "create a new one in Entra and put it into the Secret with its expiry";
@@ -56,6 +58,7 @@ pub fn report(
     if !matches!(conclusion.state, ReconcileState::Waiting | ReconcileState::Suspended) {
         record_verification(&mut status, observed, conclusion);
         record_source(&mut status, observed, conclusion, policy, now);
+        record_reading(&mut status, observed);
         plan_next_attempt(&mut status, observed, conclusion, policy, now);
     }
     if conclusion.state == ReconcileState::UpToDate
@@ -94,6 +97,19 @@ fn record_verification(
         if !conclusion.state.is_rejection_unconfirmed() {
             status.observed_roles.clone_from(roles);
         }
+    }
+}
+
+/// Keeps what was read at Microsoft Entra as long as it is about the secret of the source, and its fingerprint under the
+/// newest key.
+fn record_reading(status: &mut MicrosoftGraphCredentialStatus, observed: &Observed) {
+    if observed.object.spec.entra.is_none() {
+        status.entra = None;
+    }
+    let Some(subject) = observed.usable_source().and_then(|source| source.reading.as_ref()) else { return };
+    match &mut status.entra {
+        Some(entra) if subject.is_recorded => entra.fingerprint.clone_from(&subject.fingerprint),
+        entra => *entra = None,
     }
 }
 
@@ -252,6 +268,7 @@ fn events(observed: &Observed, status: &MicrosoftGraphCredentialStatus) -> Vec<E
     });
     events.extend(verification);
     let (given, due) = (observed.status.expiry_notice_days, status.expiry_notice_days);
+    events.extend(confirmation_event(observed, status));
     if let (Some(due), Some(expires_at)) = (due, conditions::expires_at(status, observed))
         && given.is_none_or(|given| given > due)
     {
@@ -265,6 +282,21 @@ fn verification_event(observed: &Observed, status: &MicrosoftGraphCredentialStat
     observed.results.verification.as_ref()?;
     let verified = changed(&observed.status.conditions, &status.conditions, ConditionType::Verified)?;
     EventBody::of(verified, verified.status == ConditionStatus::False, "Verify", ids(observed))
+}
+
+/// The result of a comparison with Microsoft Entra, if it changed.
+fn confirmation_event(observed: &Observed, status: &MicrosoftGraphCredentialStatus) -> Option<EventBody> {
+    const TYPE: ConditionType = ConditionType::ExpiryConfirmed;
+    let after = find(&status.conditions, TYPE)?;
+    let before = find(&observed.status.conditions, TYPE);
+    let is_changed =
+        before.is_none_or(|before| (before.status, &before.reason) != (after.status, &after.reason));
+    let reason = after.as_desired()?.reason;
+    let is_warning = expiry_confirmed::event_kind(reason).filter(|_| is_changed)?;
+    // That all is well from the beginning is not worth an event.
+    let is_first = before.is_none_or(|before| before.is_because(Reason::ReadingPending));
+    let is_well = after.status == ConditionStatus::True && is_first;
+    if is_well { None } else { EventBody::of(after, is_warning, "ReadExpiry", String::new()) }
 }
 
 /// Codes and IDs by which Microsoft's support finds the request: for events, never for conditions.
@@ -287,6 +319,9 @@ fn requeue_after(
         && let Some(source) = observed.usable_source()
     {
         times.extend(verification_due_at(&observed.object, status, source, now));
+    }
+    if observed.may_read_app() && conclusion.state.has_verified_source() {
+        times.push(reading_due_at(observed, status.entra.as_deref(), policy, now));
     }
     if let Requeue::After(requeue_after)
     | Requeue::Settle(requeue_after)

@@ -38,6 +38,8 @@ pub struct CredentialSeries {
     pub ready: ConditionSample,
     /// The condition `Verified`, if there is one.
     pub verified: Option<ConditionSample>,
+    /// The condition `ExpiryConfirmed`, if there is one.
+    pub expiry_confirmed: Option<ConditionSample>,
     /// Whether the credential is suspended.
     pub is_suspended: bool,
     /// When the registered secret expires, in seconds since 1970.
@@ -115,7 +117,9 @@ impl Collector for ObjectMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let source = self.0.lock().clone();
         let Some(objects) = source.and_then(|objects| objects.upgrade()) else { return Ok(()) };
-        credentials(&mut encoder, &objects.credentials())?;
+        let all = objects.credentials();
+        credentials(&mut encoder, &all)?;
+        confirmed_expiries(&mut encoder, &all)?;
         accounts(&mut encoder, &objects.accounts())
     }
 }
@@ -168,6 +172,16 @@ fn credentials(encoder: &mut DescriptorEncoder<'_>, all: &[CredentialSeries]) ->
         Some(&Unit::Seconds),
         "When Microsoft last issued a token for the secret, in seconds since 1970; absent before the first verification.",
         all.iter().filter_map(|it| Some((object(&it.namespace, &it.name), it.last_verified_time?))),
+    )
+}
+
+fn confirmed_expiries(encoder: &mut DescriptorEncoder<'_>, all: &[CredentialSeries]) -> Result<(), Error> {
+    scrape::gauge(
+        encoder,
+        "graph_credential_expiry_confirmed",
+        None,
+        "Whether the expiry of a credential matches the one at Microsoft Entra (1) or not (0), with the reason of its condition ExpiryConfirmed; absent without spec.entra.",
+        all.iter().filter_map(|it| Some(reason(&it.namespace, &it.name, it.expiry_confirmed.as_ref()?))),
     )
 }
 

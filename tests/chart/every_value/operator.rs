@@ -117,6 +117,7 @@ pub fn settings() -> Vec<Case> {
             "--allowed-woodpecker-url=https://w.test/rest",
         ),
         argument("microsoftAuthority", json!("https://m.test"), "--microsoft-authority=https://m.test"),
+        argument("microsoftGraph", json!("https://g.test"), "--microsoft-graph=https://g.test"),
         argument("dnsServers", json!(["10.0.0.10:53"]), "--dns-server=10.0.0.10:53"),
         argument("allowUnverified", json!(true), "--allow-unverified"),
         argument("propagationWindow", json!("30m"), "--propagation-window=30m"),

@@ -129,6 +129,11 @@ async fn every_accepted_credential_can_be_deserialized() {
             "baseUrl": "https://x", "companyId": 7, "fingerprint": "a:b"
         },
         "pendingSecret": {"fingerprint": "a:b", "firstSeenTime": EXPIRY, "attempts": 1, "reason": "TokenIssued"},
+        "entra": {
+            "fingerprint": "a:b", "keyId": "x", "holder": "Application", "expiresAt": EXPIRY, "lastReadTime": EXPIRY,
+            "pendingChange": {"expiresAt": EXPIRY, "firstReadTime": EXPIRY, "lastReadTime": EXPIRY, "count": 1},
+            "nextAttemptTime": EXPIRY, "consecutiveFailures": 1
+        },
         "rejections": {"fingerprint": "a:b", "firstTime": EXPIRY, "count": 1},
         "nextAttemptTime": EXPIRY, "nextVerificationTime": EXPIRY, "consecutiveFailures": 1, "lastHandledReconcileAt": "x",
         "conditions": [condition()], "observedSecret": {"uid": "x", "resourceVersion": "7"},
@@ -142,6 +147,7 @@ async fn every_accepted_credential_can_be_deserialized() {
             "adoption": {"policy": "AdoptOnly", "credentialId": 7, "takeOwnership": true}
         }},
         "verification": {"policy": "Required", "interval": "24h", "requiredRoles": ["Mail.Send"]},
+        "entra": {"identityRef": {"name": "reader"}, "expiry": "Check"},
         "expiryWarning": "720h", "deletionPolicy": "Retain", "suspend": false
     });
     let mut to_store = spec.clone();

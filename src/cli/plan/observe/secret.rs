@@ -73,15 +73,19 @@ impl Planner<'_> {
         data: &SecretData,
         assumptions: &mut Vec<String>,
     ) -> Source {
-        let ClientSecret { secret, expires_at, expiry_source } = match client_secret::of(data, object) {
+        let ClientSecret { secret, expiry } = match client_secret::of(data, object) {
             Ok(usable) => usable,
             Err(problem) => return Source::Unusable(problem),
         };
         let status = object.status_or_default();
         let is_read = is_read(data, status.observed_secret.as_ref());
+        let at_entra = status.entra.as_ref().filter(|_| is_read).and_then(|it| it.expires_at.as_ref());
+        let expiry = expiry.or(at_entra.map(|at| (at.0, ExpirySource::Entra)));
+        let (expires_at, expiry_source) =
+            expiry.map_or((None, ExpirySource::Entra), |(at, source)| (Some(at), source));
         let is_same = |it: &&Registration| {
             it.fingerprint != Registration::UNKNOWN
-                && whole_second(it.expires_at.0) == whole_second(expires_at)
+                && Some(whole_second(it.expires_at.0)) == expires_at.map(whole_second)
         };
         let registration = status.registration.as_ref().filter(is_same);
         let registered = registration.filter(|_| is_read && status.pending_secret.is_none());
@@ -92,8 +96,8 @@ impl Planner<'_> {
                 "Secret {name} has a new client secret: it differs from the version that the operator has read"
             ));
         }
-        if expires_at <= self.now && registered.is_none() {
-            return Source::Unusable(client_secret::already_expired(object, expires_at));
+        if let Some(at) = expires_at.filter(|at| *at <= self.now && registered.is_none()) {
+            return Source::Unusable(client_secret::already_expired(object, at, expiry_source));
         }
         let known = registered.map(|it| &it.fingerprint).or(pending.map(|it| &it.fingerprint));
         Source::Usable(UsableSource {
@@ -103,6 +107,7 @@ impl Planner<'_> {
             is_registered: registered.is_some(),
             is_pending: pending.is_some(),
             form: secret_form::recognize(secret.expose(), &object.spec.tenant_id, &object.spec.client_id),
+            reading: None,
         })
     }
 }
@@ -128,10 +133,11 @@ fn assumed(object: &MicrosoftGraphCredential, now: Timestamp) -> Source {
     let registration = status.registration.as_ref().filter(|_| status.pending_secret.is_none());
     Source::Usable(UsableSource {
         fingerprint: registration.map(|it| it.fingerprint.clone()).unwrap_or_default(),
-        expires_at: registration.map_or(now + Duration::from_hours(24 * 365), |it| it.expires_at.0),
+        expires_at: Some(registration.map_or(now + Duration::from_hours(24 * 365), |it| it.expires_at.0)),
         expiry_source: status.expiry_source.unwrap_or(ExpirySource::Secret),
         is_registered: registration.is_some(),
         is_pending: status.pending_secret.is_some(),
         form: None,
+        reading: None,
     })
 }

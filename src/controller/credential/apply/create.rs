@@ -138,7 +138,8 @@ async fn post(
     let (Some(secret), Source::Usable(source)) = (&session.secret, &session.observed.source) else {
         return Err(ApiError::NotFound);
     };
-    let secret = SecretUpdate { secret, expires_at: source.expires_at };
+    let Some(expires_at) = source.expires_at else { return Err(ApiError::NotFound) };
+    let secret = SecretUpdate { secret, expires_at };
     account
         .create(slot, &NewCredential { tenant: &spec.tenant_id, client: &spec.client_id, secret, name })
         .await
@@ -149,10 +150,12 @@ fn record_registration(observed: &mut Observed, id: i64, name: String, token: St
     let (Source::Usable(source), Target::Ready(target)) = (&mut observed.source, &observed.target) else {
         return StepOutcome::Done;
     };
+    // Nothing is sent without an expiry.
+    let Some(expires_at) = source.expires_at else { return StepOutcome::Done };
     let registration = Registration {
         fingerprint: source.fingerprint.clone(),
         idempotency_token: Some(token),
-        ..registration::at(target.location.clone(), id, name, source.expires_at, Timestamp::now())
+        ..registration::at(target.location.clone(), id, name, expires_at, Timestamp::now())
     };
     source.is_registered = true;
     tracing::info!(id, account = %target.location.account, "Woodpecker created the credential");

@@ -37,7 +37,7 @@ pub(super) async fn recover_created(
     }
     let name = known_name(entry.name)
         .unwrap_or_else(|| name_with_token(&observed.object.remote_name(), &pending.idempotency_token));
-    let source = observed.usable_source().map(|source| source.expires_at);
+    let source = observed.usable_source().and_then(|source| source.expires_at);
     let expires_at = source.or(entry.expires_at).unwrap_or(pending.start_time.0);
     let location = pending.location();
     let registration = Registration {
@@ -88,7 +88,7 @@ pub(super) async fn adopt(context: &Context, session: &mut Session, id: i64) -> 
         observed.claim = Claim::Conflict(other.to_string());
         return Ok(StepOutcome::Done);
     }
-    let expires_at = entry.expires_at.unwrap_or(source.expires_at);
+    let Some(expires_at) = entry.expires_at.or(source.expires_at) else { return Ok(StepOutcome::Done) };
     let name = known_name(entry.name).unwrap_or_default();
     let registration = Registration {
         ownership: Ownership::Adopted,

@@ -30,7 +30,8 @@ use crate::telemetry::metrics::Drift;
 pub(super) async fn encrypt(context: &Context, session: &mut Session) -> Result<StepOutcome> {
     let Some(secret) = session.secret.clone() else { return Ok(StepOutcome::Done) };
     let Source::Usable(source) = &session.observed.source else { return Ok(StepOutcome::Done) };
-    let expires_at = Time(whole_second(source.expires_at));
+    let Some(expires_at) = source.expires_at else { return Ok(StepOutcome::Done) };
+    let expires_at = Time(whole_second(expires_at));
     let is_new = matches!(session.observed.record, Some(Record::Missing | Record::NotRead));
     let written = if is_new || session.record.is_some() {
         write(context, session, &secret, expires_at).await

@@ -31,7 +31,8 @@ pub(super) async fn update(context: &Context, session: &mut Session) -> Result<S
         .request_permit(&account)
         .map_err(|error| failed(context, &session.observed, OPERATION, &error))?;
     let Source::Usable(source) = &session.observed.source else { return Ok(StepOutcome::Done) };
-    let (fingerprint, expires_at) = (source.fingerprint.clone(), source.expires_at);
+    let Some(expires_at) = source.expires_at else { return Ok(StepOutcome::Done) };
+    let fingerprint = source.fingerprint.clone();
     // No intent is written for a request that can no longer be sent.
     context.leadership.check_call(context.policy.timing.longest_call())?;
     let mut intent = session.observed.status.clone();

@@ -3,15 +3,17 @@
 use jiff::Timestamp;
 
 use crate::api::conditions::{ConditionType, Reason, find};
-use crate::api::{MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, ObservedSecret, UnknownFields};
+use crate::api::{
+    ExpirySource, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, ObservedSecret, UnknownFields,
+};
 use crate::controller::context::Context;
 use crate::controller::error::{ReconcileError, Result};
-use crate::core::model::{ConditionFailure, Source, UsableSource};
+use crate::core::model::{ConditionFailure, ReadingSubject, Source, UsableSource};
 use crate::core::secret_form;
 use crate::k8s::client_secret::{self, ClientSecret};
 use crate::k8s::secrets::{self, ReadError, SecretData};
 use crate::secret_text::SecretText;
-use crate::store::fingerprint::{FingerprintInput, FingerprintKeys};
+use crate::store::fingerprint::{FingerprintInput, FingerprintKeys, NO_EXPIRY};
 
 /// The Secret as it was read.
 pub struct Read {
@@ -63,20 +65,39 @@ pub async fn read(
 
 /// The Secret as described by the status, without reading it: it holds what is registered and is not known to have
 /// changed.
-pub fn persisted(context: &Context, status: &MicrosoftGraphCredentialStatus) -> Option<UsableSource> {
+pub fn persisted(
+    context: &Context,
+    object: &MicrosoftGraphCredential,
+    status: &MicrosoftGraphCredentialStatus,
+) -> Option<UsableSource> {
     let registration = status.registration.as_ref().filter(|_| status.pending_secret.is_none())?;
     let is_usable = find(&status.conditions, ConditionType::SecretReady)
         .is_some_and(|condition| condition.is_because(Reason::SecretRead));
     let keyring = context.keyring.get();
     let newest = keyring.fingerprint_keys().ids().next()?.to_string();
-    let is_under_newest = registration.fingerprint.split_once(':').is_some_and(|(key, _)| key == newest);
-    (is_usable && is_under_newest).then_some(UsableSource {
+    let is_under_newest =
+        |fingerprint: &str| fingerprint.split_once(':').is_some_and(|(key, _)| key == newest);
+    let reading = match (&object.spec.entra, status.entra.as_deref()) {
+        (None, _) => None,
+        // Without a reading of this secret, the Secret must be read for one.
+        (Some(_), None) => return None,
+        (Some(_), Some(entra)) if !is_under_newest(&entra.fingerprint) => return None,
+        (Some(_), Some(entra)) => {
+            let at_entra = entra.expires_at.as_ref().map(|at| at.0);
+            if object.spec.follows_entra() && at_entra != Some(registration.expires_at.0) {
+                return None;
+            }
+            Some(ReadingSubject { fingerprint: entra.fingerprint.clone(), is_recorded: true })
+        }
+    };
+    (is_usable && is_under_newest(&registration.fingerprint)).then_some(UsableSource {
         fingerprint: registration.fingerprint.clone(),
-        expires_at: registration.expires_at.0,
+        expires_at: Some(registration.expires_at.0),
         expiry_source: status.expiry_source?,
         is_registered: true,
         is_pending: false,
         form: None,
+        reading,
     })
 }
 
@@ -87,30 +108,79 @@ fn evaluate(
     keys: &FingerprintKeys,
     now: Timestamp,
 ) -> Result<(UsableSource, SecretText), ConditionFailure> {
-    let ClientSecret { secret, expires_at, expiry_source } = client_secret::of(data, object)?;
-    let subject = FingerprintInput {
-        uid: object.metadata.uid.as_deref().unwrap_or_default(),
-        secret: &secret,
-        expires_at,
+    let ClientSecret { secret, expiry } = client_secret::of(data, object)?;
+    let source = match expiry {
+        Some(expiry) => usable(object, status, (&secret, Some(expiry)), keys, now)?,
+        None => following_entra(object, status, &secret, keys, now)?,
     };
-    let is_registered = status
+    Ok((source, secret))
+}
+
+/// A client secret with the expiry that was last read at Microsoft Entra, if there is one. A given expiry is ignored.
+pub fn following_entra(
+    object: &MicrosoftGraphCredential,
+    status: &MicrosoftGraphCredentialStatus,
+    secret: &SecretText,
+    keys: &FingerprintKeys,
+    now: Timestamp,
+) -> Result<UsableSource, ConditionFailure> {
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    let matches = |fingerprint: &str, expires_at| {
+        keys.matches(fingerprint, FingerprintInput { uid, secret, expires_at })
+    };
+    let read = status.entra.as_deref().filter(|entra| matches(&entra.fingerprint, NO_EXPIRY));
+    let last_read = read.and_then(|entra| Some(entra.expires_at.as_ref()?.0));
+    // The registration may have been read in an earlier status.
+    let registered = status
         .registration
         .as_ref()
-        .is_some_and(|registration| keys.matches(&registration.fingerprint, subject));
-    let is_pending =
-        status.pending_secret.as_ref().is_some_and(|candidate| keys.matches(&candidate.fingerprint, subject));
-    if expires_at <= now && !is_registered {
-        return Err(client_secret::already_expired(object, expires_at));
+        .filter(|_| status.expiry_source == Some(ExpirySource::Entra))
+        .map(|registration| (&registration.fingerprint, registration.expires_at.0))
+        .filter(|(fingerprint, expires_at)| matches(fingerprint, *expires_at))
+        .map(|(_, expires_at)| expires_at);
+    let expiry = last_read.or(registered).map(|at| (at, ExpirySource::Entra));
+    usable(object, status, (secret, expiry), keys, now)
+}
+
+/// A client secret with its expiry, if that is known.
+fn usable(
+    object: &MicrosoftGraphCredential,
+    status: &MicrosoftGraphCredentialStatus,
+    (secret, expiry): (&SecretText, Option<(Timestamp, ExpirySource)>),
+    keys: &FingerprintKeys,
+    now: Timestamp,
+) -> Result<UsableSource, ConditionFailure> {
+    let (expires_at, expiry_source) =
+        expiry.map_or((None, ExpirySource::Entra), |(at, source)| (Some(at), source));
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    let alone = FingerprintInput { uid, secret, expires_at: NO_EXPIRY };
+    let subject = FingerprintInput { expires_at: expires_at.unwrap_or(NO_EXPIRY), ..alone };
+    let is_registered = expires_at.is_some()
+        && status
+            .registration
+            .as_ref()
+            .is_some_and(|registration| keys.matches(&registration.fingerprint, subject));
+    // A secret may have been pending before its expiry was read.
+    let is_pending = status.pending_secret.as_ref().is_some_and(|candidate| {
+        keys.matches(&candidate.fingerprint, subject)
+            || expiry_source == ExpirySource::Entra && keys.matches(&candidate.fingerprint, alone)
+    });
+    if let Some(at) = expires_at.filter(|at| *at <= now && !is_registered) {
+        return Err(client_secret::already_expired(object, at, expiry_source));
     }
-    let source = UsableSource {
+    let reading = object.spec.entra.is_some().then(|| ReadingSubject {
+        fingerprint: keys.fingerprint(alone),
+        is_recorded: status.entra.as_ref().is_some_and(|entra| keys.matches(&entra.fingerprint, alone)),
+    });
+    Ok(UsableSource {
         fingerprint: keys.fingerprint(subject),
         expires_at,
         expiry_source,
         is_registered,
         is_pending,
         form: secret_form::recognize(secret.expose(), &object.spec.tenant_id, &object.spec.client_id),
-    };
-    Ok((source, secret))
+        reading,
+    })
 }
 
 fn unusable(problem: ConditionFailure) -> Read {

@@ -69,7 +69,7 @@ fn a_rejection_of_a_verified_secret_counts_after_the_fourth_in_a_row() {
 fn an_expired_secret_and_one_that_never_got_a_token_need_no_confirmation() {
     let mut expired = settled(&plain());
     if let Source::Usable(source) = &mut expired.source {
-        source.expires_at = now();
+        source.expires_at = Some(now());
     }
     expired.results.verification = Some(rejected(Reason::InvalidClientSecret));
     assert_eq!(reason(&expired), Reason::InvalidClientSecret);

@@ -11,12 +11,12 @@ use crate::api::{
     DeletionPolicy, MicrosoftGraphCredentialStatus, NamespacedName, Ownership, Registration,
     VerificationPolicy,
 };
-use crate::core::expiry;
 use crate::core::failure::{Failure, FailureKind};
 use crate::core::model::{ConditionFailure, Observed, OperatorPolicy, Source};
 use crate::core::plan::{Conclusion, ReconcileState, Requeue};
 use crate::core::status::credential::REMEDY;
 use crate::core::token_result::TokenResult;
+use crate::core::{expiry, expiry_confirmed};
 
 /// All conditions that the object should have now.
 pub(super) fn desired(
@@ -38,12 +38,13 @@ pub(super) fn desired(
         Some(registered(observed, conclusion, policy, status)),
     ];
     let mut all: Vec<Desired> = parts.into_iter().flatten().collect();
+    let confirmed = expiry_confirmed::condition(observed, &policy.timing, now);
     let expiring = expires_at.map(|at| expiring(at, observed, &all, now));
     let mut ready = ready(&ready_parts(&all, observed, conclusion), expiring.as_ref(), status);
     if ready.status == ConditionStatus::True && !is_deletion_enforced(observed, policy) {
         ready.message += FINALIZERS_DISABLED;
     }
-    all.extend(expiring);
+    all.extend(expiring.into_iter().chain(confirmed));
     all.extend(kstatus_condition(&ready, conclusion));
     all.push(ready);
     all
@@ -124,7 +125,7 @@ fn append_retry_hint(
 /// The expiry of the registered secret, or else of the secret to register.
 pub(super) fn expires_at(status: &MicrosoftGraphCredentialStatus, observed: &Observed) -> Option<Timestamp> {
     let registered = status.registration.as_ref().map(|registration| registration.expires_at.0);
-    registered.or_else(|| observed.usable_source().map(|source| source.expires_at))
+    registered.or_else(|| observed.usable_source().and_then(|source| source.expires_at))
 }
 
 fn previous_conditions(observed: &Observed) -> Vec<Desired> {
@@ -158,7 +159,8 @@ fn secret_ready(observed: &Observed) -> Option<Desired> {
         Source::Unusable(problem) => Some(unmet(ConditionType::SecretReady, problem)),
         Source::Usable(_) => {
             let name = &observed.object.spec.secret_ref.name;
-            let message = format!("Secret {name} contains a client secret and its expiry");
+            let expiry = if observed.object.spec.follows_entra() { "" } else { " and its expiry" };
+            let message = format!("Secret {name} contains a client secret{expiry}");
             Some(Desired::met(ConditionType::SecretReady, Reason::SecretRead, message))
         }
     }
@@ -252,6 +254,11 @@ fn registered(
         (ReconcileState::Settling, Some(_)) if status.pending_create.is_some() => outcome_unknown(),
         (ReconcileState::Settling, Some(_)) => change_unknown(),
         (ReconcileState::Blocked(problem), _) => unmet(TYPE, problem),
+        (ReconcileState::AwaitingExpiry, _) => Desired::unknown(
+            TYPE,
+            Reason::AwaitingExpiry,
+            "the secret is not registered before its expiry at Microsoft Entra is known: see the condition ExpiryConfirmed",
+        ),
         // A registration stays True while a change of it waits in the queue.
         (ReconcileState::Failed(Failure { kind: FailureKind::Queued(_), .. }), Some(registration))
             if !observed.object.is_deleted() && is_desired(observed, registration) =>

@@ -1,6 +1,7 @@
 //! Tests of the report.
 
 mod expiry;
+mod reading;
 
 use std::time::Duration;
 

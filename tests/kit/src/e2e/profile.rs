@@ -84,7 +84,7 @@ mod tests {
 
     /// Values that a run sets for every profile, that move what it looks for, or that need what a cluster may lack: images,
     /// other CRDs.
-    const OTHERS: [&str; 14] = [
+    const OTHERS: [&str; 15] = [
         "allowedWoodpeckerUrls",
         "caBundle",
         "dnsServers",
@@ -92,6 +92,7 @@ mod tests {
         "extraContainers",
         "image",
         "microsoftAuthority",
+        "microsoftGraph",
         "namedSecrets",
         "namespaceOverride",
         "podMonitor",

@@ -1,0 +1,172 @@
+//! Reads the app at Microsoft Entra and finds the expiry of the client secret.
+
+use jiff::Timestamp;
+
+use crate::api::conditions::{ConditionType, Reason, find as find_condition};
+use crate::api::{EntraStatus, NamespacedName, SecretHolder};
+use crate::controller::context::Context;
+use crate::controller::credential::apply::{StepOutcome, step_failed};
+use crate::controller::credential::observe::{self, Session};
+use crate::controller::error::Result;
+use crate::core::app_reading::{self, Finding, Reading, ReadingError, ReadingFailure};
+use crate::core::app_secrets::{Entries, Hint, Known, MatchedBy, Search};
+use crate::core::error_chain::chain;
+use crate::core::failure::{FailureKind, Operation, QueueError};
+use crate::core::graph_error::GraphError;
+use crate::core::model::{Observed, Source};
+use crate::core::token_result::TokenResult;
+use crate::entra::identity::{GraphTokenError, IdentitySnapshot};
+use crate::graph::{AppReader, Holding, ReadError, ReadTarget, RequestError};
+
+/// Reads the app, and puts what it means for the secret into the status.
+pub(super) async fn read(context: &Context, session: &mut Session) -> Result<StepOutcome> {
+    let own = NamespacedName::of(&session.observed.object);
+    let Some(_verification_slot) = context.verification_slots.acquire(&own) else {
+        return Ok(StepOutcome::Requeue);
+    };
+    let Some(secret) = session.secret.clone() else { return Ok(StepOutcome::Done) };
+    // The grants are those of now, not of the time of the plan.
+    let granted = context.identities.granted(&session.observed.object);
+    let Some((reader, identity)) = granted else {
+        session.observed.app_access = context.app_access(&session.observed.object);
+        return Ok(StepOutcome::Done);
+    };
+    let hint = Hint::of(secret.expose());
+    let reading = match find(&reader, &identity, &session.observed, hint).await {
+        Ok(reading) => reading,
+        Err(NotSent) => {
+            return Err(step_failed(Operation::List, FailureKind::Queued(QueueError::Ending), None));
+        }
+    };
+    let observed = &mut session.observed;
+    record(context, observed, &reading);
+    observed.results.reading = Some(reading);
+    if observed.object.spec.follows_entra() {
+        let keyring = context.keyring.get();
+        let (object, status, now) = (&observed.object, &observed.status, Timestamp::now());
+        let source = observe::following_entra(object, status, &secret, keyring.fingerprint_keys(), now);
+        observed.source = source.map_or_else(Source::Unusable, Source::Usable);
+    }
+    Ok(StepOutcome::Done)
+}
+
+/// This replica does not lead for long enough.
+struct NotSent;
+
+/// Puts what was read into the status.
+fn record(context: &Context, observed: &mut Observed, reading: &Reading) {
+    let Some(fingerprint) =
+        observed.usable_source().and_then(|source| Some(source.reading.as_ref()?.fingerprint.clone()))
+    else {
+        return;
+    };
+    let before = observed.last_reading().cloned().unwrap_or_default();
+    let before = EntraStatus { fingerprint, ..before };
+    let next = app_reading::after(before, reading, &context.policy.timing);
+    observed.status.entra = Some(Box::new(next));
+    if let Source::Usable(source) = &mut observed.source
+        && let Some(subject) = &mut source.reading
+    {
+        subject.is_recorded = true;
+    }
+}
+
+/// Searches the application and, if the secret is not there, its service principal in the tenant; the other way around
+/// if it was there before.
+async fn find(
+    reader: &AppReader,
+    identity: &IdentitySnapshot,
+    observed: &Observed,
+    hint: Hint,
+) -> Result<Reading, NotSent> {
+    let last = observed.last_reading();
+    let key_id = last.and_then(|last| last.key_id.as_deref());
+    let known = Known { key_id, hint, verified_at: verified_at(observed) };
+    let first = last.and_then(|last| last.holder).unwrap_or(SecretHolder::Application);
+    let second = match first {
+        SecretHolder::Application => SecretHolder::ServicePrincipal,
+        SecretHolder::ServicePrincipal => SecretHolder::Application,
+    };
+    let spec = &observed.object.spec;
+    let target =
+        |holder| ReadTarget { tenant: spec.tenant_id.clone(), client: spec.client_id.clone(), holder };
+    let one = match reader.read(identity, &target(first)).await {
+        Ok(one) => one,
+        Err(error) => return failed(&error),
+    };
+    if let found @ Search::Found(_) = entries(first, &one, None).search(&known)
+        && is_certain(&found)
+    {
+        return Ok(reading(one.at, found, &one, &one));
+    }
+    let other = match reader.read(identity, &target(second)).await {
+        Ok(other) => other,
+        Err(error) => return failed(&error),
+    };
+    let search = entries(first, &one, Some(&other)).search(&known);
+    let (application, principal) =
+        if first == SecretHolder::Application { (&one, &other) } else { (&other, &one) };
+    Ok(reading(one.at.min(other.at), search, application, principal))
+}
+
+/// The entries of what was read first, and of what was read second.
+fn entries<'a>(first: SecretHolder, one: &'a Holding, other: Option<&'a Holding>) -> Entries<'a> {
+    let one = one.secrets.as_deref().unwrap_or_default();
+    let other = other.and_then(|other| other.secrets.as_deref()).unwrap_or_default();
+    match first {
+        SecretHolder::Application => Entries { application: one, service_principal: other },
+        SecretHolder::ServicePrincipal => Entries { application: other, service_principal: one },
+    }
+}
+
+/// Whether the secret needs no search elsewhere.
+fn is_certain(search: &Search) -> bool {
+    matches!(search, Search::Found(found) if found.by != MatchedBy::Elimination)
+}
+
+fn reading(at: Timestamp, search: Search, application: &Holding, principal: &Holding) -> Reading {
+    let finding = match search {
+        Search::Found(found) => Finding::Found(found),
+        Search::Ambiguous { matches, earliest } => Finding::Ambiguous { matches, earliest },
+        Search::NotFound if application.secrets.is_some() => Finding::NotFound,
+        Search::NotFound => match (&principal.home_tenant, &principal.secrets) {
+            (Some(home), _) => Finding::OtherTenant(home.clone()),
+            (None, Some(_)) => Finding::NotFound,
+            (None, None) => Finding::AppNotFound,
+        },
+    };
+    tracing::debug!(?finding, "the app was read at Microsoft Entra");
+    Reading { at, result: Ok(finding) }
+}
+
+fn failed(error: &ReadError) -> Result<Reading, NotSent> {
+    tracing::warn!(error = chain(error), "the app could not be read at Microsoft Entra");
+    let (cause, retry_after) = match error {
+        ReadError::Request(RequestError::NotLeading(_))
+        | ReadError::Token(GraphTokenError::NotLeading(_)) => {
+            return Err(NotSent);
+        }
+        ReadError::Request(RequestError::Graph { error, retry_after }) => {
+            (ReadingFailure::Graph(*error), *retry_after)
+        }
+        ReadError::Token(GraphTokenError::RateLimited { retry_after }) => {
+            (ReadingFailure::Graph(GraphError::Throttled), *retry_after)
+        }
+        ReadError::Token(error) => {
+            (ReadingFailure::NoToken { is_temporary: !error.is_lasting() }, error.retry_after())
+        }
+    };
+    Ok(Reading { at: Timestamp::now(), result: Err(ReadingError { cause, retry_after }) })
+}
+
+/// When Microsoft last issued a token for the secret of the source, as far as is known.
+fn verified_at(observed: &Observed) -> Option<Timestamp> {
+    if let Some(verification) = &observed.results.verification {
+        let is_issued = matches!(verification.result, TokenResult::Issued { .. });
+        return is_issued.then_some(verification.at);
+    }
+    let last = observed.status.last_verified_time.as_ref()?.0;
+    let verified = find_condition(&observed.status.conditions, ConditionType::Verified);
+    let is_issued = verified.is_some_and(|verified| verified.is_because(Reason::TokenIssued));
+    (is_issued && observed.is_same_secret()).then_some(last)
+}

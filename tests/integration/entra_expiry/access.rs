@@ -1,0 +1,96 @@
+//! Which apps are read, and with which permissions.
+
+use super::*;
+
+#[tokio::test]
+async fn no_app_is_read_for_a_namespace_that_no_grant_names() {
+    const TENANT_B: &str = "bbbbbbbb-aaf4-4f7c-9dc2-2c9160d1cb32";
+    const CLIENT_B: &str = "bbbbbbbb-480e-4a17-9b85-3467967bd179";
+    let (mut env, graph) = bare().await;
+    let namespace_b = env.cluster.create_namespace("b").await.expect("a namespace can be created");
+    env.extra_args.push(format!("--watch-namespace={namespace_b}"));
+    env.start_operator().await;
+    env.entra.set_secrets(TENANT_B, IDENTITY, &["identity-secret"]);
+    env.entra.set_roles(TENANT_B, IDENTITY, &["Application.Read.All"]);
+    env.entra.set_secrets(TENANT_B, CLIENT_B, &["b-secret"]);
+    graph.set_application(TENANT, CLIENT, &[entry(SAME_DAY)]);
+    graph.set_application(TENANT_B, CLIENT_B, &[PasswordEntry::of(OTHER_KEY, "b-secret", EARLIER)]);
+    // An identity that reads the apps of both, each for its own namespace.
+    let grants = json!([grant(&env.namespace, TENANT, CLIENT), grant(&namespace_b, TENANT_B, CLIENT_B)]);
+    identity(&env, grants).await;
+    env.account("agency", json!({})).await;
+    // Client A names the tenant and the app of client B. It even has a secret that works.
+    env.secret("stolen", &[("client_secret", "b-secret"), ("secret_expires_at", EXPIRY)]).await;
+    for mode in ["Check", "Follow"] {
+        let mut spec = entra(mode);
+        merge(
+            &mut spec,
+            json!({"tenantId": TENANT_B, "clientId": CLIENT_B, "secretRef": {"name": "stolen"}, "destination": {"woodpecker": null, "store": {}}}),
+        );
+        let name = format!("takes-b-{}", mode.to_lowercase());
+        env.credential(&name, spec).await;
+        let object = env
+            .wait_for(&name, ConditionType::ExpiryConfirmed, ConditionStatus::Unknown, "GrantMissing")
+            .await;
+        let text = message(&object, ConditionType::ExpiryConfirmed);
+        for part in [env.namespace.as_str(), TENANT_B, CLIENT_B, "reader"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(!text.contains("2027-05-01"), "nothing is said about the app: {text}");
+        assert_eq!(object.status.as_ref().unwrap().entra, None);
+        reconcile(&env, &name).await;
+    }
+    let ready = env.wait_until("takes-b-follow", "it waits", |object| {
+        condition(object, ConditionType::Ready).is_some_and(|ready| ready.reason == "AwaitingExpiry")
+    });
+    ready.await;
+    tokio::time::sleep(QUIET_TIME).await;
+    assert_eq!(graph.count(TENANT_B, CLIENT_B), 0, "{:?}", graph.requests());
+
+    // In its own namespace, the app is read.
+    env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    env.credential("sales-eu", entra("Check")).await;
+    wait_for(&env, ConditionStatus::True, "ExpiryMatches").await;
+    assert_eq!(graph.count(TENANT_B, CLIENT_B), 0);
+}
+
+#[tokio::test]
+async fn a_grant_that_is_removed_ends_the_readings_and_one_that_is_added_begins_them() {
+    let (env, graph) = start().await;
+    graph.set_application(TENANT, CLIENT, &[entry(SAME_DAY)]);
+    env.credential("sales-eu", entra("Check")).await;
+    wait_for(&env, ConditionStatus::True, "ExpiryMatches").await;
+    identity(&env, json!([])).await;
+    wait_for(&env, ConditionStatus::Unknown, "GrantMissing").await;
+    let count = graph.requests().len();
+    reconcile(&env, "sales-eu").await;
+    assert_eq!(graph.requests().len(), count);
+    env.wait_until_ready("sales-eu").await;
+    identity(&env, json!([grant(&env.namespace, TENANT, CLIENT)])).await;
+    wait_for(&env, ConditionStatus::True, "ExpiryMatches").await;
+    env.api::<EntraIdentity>().delete("reader", &kube::api::DeleteParams::default()).await.expect("deleted");
+    wait_for(&env, ConditionStatus::Unknown, "IdentityNotFound").await;
+}
+
+#[tokio::test]
+async fn an_identity_that_may_only_list_apps_reads_from_the_list() {
+    let (env, graph) = start_with(&["Application.ReadWrite.OwnedBy"]).await;
+    graph.forbid_single_reads();
+    graph.set_application(TENANT, CLIENT, &[entry(SAME_DAY)]);
+    env.credential("sales-eu", entra("Check")).await;
+    wait_for(&env, ConditionStatus::True, "ExpiryMatches").await;
+    let ops: Vec<Op> = graph.requests().iter().map(|request| request.op).collect();
+    assert_eq!(ops, [Op::Application, Op::ListApplications]);
+    read_again(&env, &graph).await;
+    assert!(graph.requests()[2..].iter().all(|request| request.op == Op::ListApplications));
+}
+
+#[tokio::test]
+async fn a_permission_that_is_granted_later_is_used() {
+    let (env, graph) = start_with(&[]).await;
+    graph.set_application(TENANT, CLIENT, &[entry(SAME_DAY)]);
+    env.credential("sales-eu", entra("Check")).await;
+    wait_for(&env, ConditionStatus::Unknown, "ReadForbidden").await;
+    env.entra.set_roles(TENANT, IDENTITY, &["Application.Read.All"]);
+    wait_for(&env, ConditionStatus::True, "ExpiryMatches").await;
+}
