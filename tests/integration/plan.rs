@@ -172,7 +172,7 @@ async fn the_api_servers_rejection_is_the_plan() {
     for (document, words) in [
         (credential("sales-eu", json!({"clientId": OTHER_CLIENT})), "spec.clientId is immutable"),
         (credential("new", json!({"tenantId": "contoso.com"})), "spec.tenantId must be a GUID"),
-        (unknown, "unknown field \"spec.secretName\""),
+        (unknown, ".spec.secretName: field not declared in schema"),
         (elsewhere, "no-such-namespace"),
     ] {
         let (code, plan) = plan_of(&env, std::slice::from_ref(&document)).await;
