@@ -114,8 +114,8 @@ pub struct CertificateSecretRef {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = Rule::new("self.matches('^[-._a-zA-Z0-9]+$')")
-        .message("spec.auth.certificateSecretRef.keyKey must be a key of a Secret: letters, digits, '-', '_' and '.'"))]
-    pub key_key: Option<String>,
+        .message("spec.auth.certificateSecretRef.privateKeyKey must be a key of a Secret: letters, digits, '-', '_' and '.'"))]
+    pub private_key_key: Option<String>,
 }
 
 /// Reference to a client secret in a Secret.
@@ -249,8 +249,8 @@ impl CertificateSecretRef {
     }
 
     /// Key of the private key.
-    pub fn key_key(&self) -> &str {
-        self.key_key.as_deref().unwrap_or("tls.key")
+    pub fn private_key_key(&self) -> &str {
+        self.private_key_key.as_deref().unwrap_or("tls.key")
     }
 }
 

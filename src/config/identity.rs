@@ -23,7 +23,7 @@ pub struct FederatedTokenSettings {
     /// Authority of the cloud that --azure-federated-token-file is for. Defaults to that of the Global cloud. Azure
     /// workload identity sets the variable
     #[arg(long, env = "AZURE_AUTHORITY_HOST", value_name = "URL")]
-    pub azure_authority_host: Option<BaseUrl>,
+    pub azure_authority_host: Option<String>,
 }
 
 /// Whether and how the operator uses `EntraIdentity` objects.

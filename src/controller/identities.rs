@@ -72,13 +72,13 @@ impl Identities {
         Some(match known.identities.get(name) {
             None => AppAccess::IdentityNotFound,
             Some((Identity::Unusable, _)) => AppAccess::IdentityInvalid,
-            Some((Identity::Valid(identity), _)) if identity.cloud != spec.cloud() => AppAccess::OtherCloud,
             Some((Identity::Valid(identity), _))
-                if identity.is_granted(object.namespace_name(), &spec.tenant_id, &spec.client_id) =>
+                if !identity.is_granted(object.namespace_name(), &spec.tenant_id, &spec.client_id) =>
             {
-                AppAccess::Granted
+                AppAccess::NotGranted
             }
-            Some((Identity::Valid(_), _)) => AppAccess::NotGranted,
+            Some((Identity::Valid(identity), _)) if identity.cloud != spec.cloud() => AppAccess::OtherCloud,
+            Some((Identity::Valid(_), _)) => AppAccess::Granted,
         })
     }
 

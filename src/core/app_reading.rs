@@ -1,6 +1,6 @@
 //! What a reading of an app at Microsoft Entra means for the status, and when the next one is due.
 //!
-//! Readings lag behind changes by up to minutes, so an earlier expiry, or an entry that is missing, counts only after
+//! Readings lag behind changes by up to minutes, so an earlier expiry, another entry, or one that is missing, counts only after
 //! three readings over five minutes. Source: terraform-provider-azuread reads a new entry five times before it
 //! believes it; other programs report that counts of entries go back and forth.
 
@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::api::conditions::whole_second;
 use crate::api::timestamp::Time;
 use crate::api::{EntraStatus, PendingExpiryChange, TenantId, UnknownFields};
-use crate::core::app_secrets::Match;
+use crate::core::app_secrets::{Match, MatchedBy};
 use crate::core::graph_error::GraphError;
 use crate::core::timing::Timing;
 use crate::core::{backoff, clock};
@@ -99,20 +99,26 @@ pub fn after(before: EntraStatus, reading: &Reading, timing: &Timing) -> EntraSt
     match finding {
         Finding::Found(found) => after_match(settled(next), found, at, timing),
         // Nothing is known to have changed: the regular readings show when it is no longer ambiguous.
-        Finding::Ambiguous { .. } => EntraStatus { pending_change: None, ..settled(next) },
-        Finding::NotFound | Finding::OtherTenant(_) | Finding::AppNotFound if next.expires_at.is_some() => {
+        Finding::Ambiguous { .. } if next.expires_at.is_some() => {
+            EntraStatus { pending_change: None, ..settled(next) }
+        }
+        Finding::NotFound if next.expires_at.is_some() => {
             with_pending_change(settled(next), None, at, timing)
         }
-        // A new entry may show up minutes later.
-        Finding::NotFound | Finding::OtherTenant(_) | Finding::AppNotFound => {
+        // A new entry may show up minutes later, and so may an app that is hidden by a lag or a lost permission.
+        Finding::Ambiguous { .. } | Finding::NotFound | Finding::OtherTenant(_) | Finding::AppNotFound => {
             with_retry(next, at, Duration::ZERO, timing.app_reading_soon, timing)
         }
     }
 }
 
 fn after_match(before: EntraStatus, found: &Match, at: Timestamp, timing: &Timing) -> EntraStatus {
+    let is_same_date = before.expires_at.as_ref().is_some_and(|known| found.expires_at == known.0);
     let is_earlier = before.expires_at.as_ref().is_some_and(|known| found.expires_at < known.0);
-    let next = if is_earlier {
+    // The dates of an entry never change, so another ID is another entry.
+    let is_other = before.key_id.is_some() && before.key_id != found.key_id;
+    let is_uncertain = found.by == MatchedBy::Elimination;
+    let next = if !is_same_date && (is_earlier || is_other || is_uncertain) {
         with_pending_change(before, Some(found.expires_at), at, timing)
     } else {
         EntraStatus { pending_change: None, ..before }
@@ -129,7 +135,7 @@ fn after_match(before: EntraStatus, found: &Match, at: Timestamp, timing: &Timin
     }
 }
 
-/// Counts a reading of an earlier expiry, or of none.
+/// Counts a reading of another expiry, or of none.
 fn with_pending_change(
     before: EntraStatus,
     expires_at: Option<Timestamp>,
@@ -217,7 +223,6 @@ fn next_slot(last: Timestamp, app: &str, period: Duration) -> Timestamp {
 mod tests {
     use super::*;
     use crate::api::SecretHolder;
-    use crate::core::app_secrets::MatchedBy;
 
     const TIMING: Timing = Timing::STANDARD;
 
@@ -252,6 +257,36 @@ mod tests {
         assert_eq!(expiry(&first).as_deref(), Some(EARLIER));
         assert_eq!((first.key_id.as_deref(), first.holder), (Some("ab"), Some(SecretHolder::Application)));
         assert_eq!(expiry(&read(&first, 1, found(DATE))).as_deref(), Some(DATE));
+    }
+
+    #[test]
+    fn another_entry_and_one_without_a_hint_count_after_three_readings() {
+        let known = read(&EntraStatus::default(), 0, found(EARLIER));
+        let other = |minutes| {
+            let Finding::Found(found) = found(DATE) else { panic!() };
+            (minutes, Finding::Found(Match { key_id: Some("cd".into()), ..found }))
+        };
+        let assumed = |minutes| {
+            let Finding::Found(found) = found(DATE) else { panic!() };
+            (minutes, Finding::Found(Match { key_id: None, by: MatchedBy::Elimination, ..found }))
+        };
+        for (before, readings) in [
+            (known, [other(10), other(12), other(16)]),
+            (EntraStatus::default(), [assumed(10), assumed(12), assumed(16)]),
+        ] {
+            let start = expiry(&before);
+            let [first, second, third] = readings;
+            let pending = read(&read(&before, first.0, first.1), second.0, second.1);
+            assert_eq!(expiry(&pending), start);
+            assert_eq!(expiry(&read(&pending, third.0, third.1)).as_deref(), Some(DATE));
+        }
+    }
+
+    #[test]
+    fn an_ambiguous_first_reading_is_repeated_soon() {
+        let ambiguous = Finding::Ambiguous { matches: 2, earliest: now() };
+        let status = read(&EntraStatus::default(), 0, ambiguous);
+        assert!(due_at(&status, "app", &TIMING, now()) < now() + Duration::from_mins(5));
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub struct Known<'a> {
 /// The entry of a client secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Match {
-    /// `None` if several entries match, which expire at the same time.
+    /// `None` if several entries match, which expire at the same time, or if it is only likely to be the one.
     pub key_id: Option<String>,
     pub holder: SecretHolder,
     pub expires_at: Timestamp,
@@ -52,7 +52,7 @@ pub struct Match {
 pub enum MatchedBy {
     KeyId,
     Hint,
-    /// It is the only one that can be it, but has no hint.
+    /// It is the only entry of the app, but has no hint.
     Elimination,
 }
 
@@ -107,34 +107,29 @@ impl<'a> Entries<'a> {
         application.chain(principal)
     }
 
-    /// Searches for the entry of a client secret: by its ID if that is known, else by its hint, else the only one
-    /// without a hint. An entry that was not valid when Microsoft issued a token is not it.
+    /// Searches for the entry of a client secret: by its ID if that is known, else by its hint, else the only one if it
+    /// has no hint. Except by its ID, an entry that was not valid when Microsoft issued a token is not found. Without a
+    /// token nothing is searched for, because a wrong secret would be found too.
     pub fn search(self, known: &Known<'_>) -> Search {
-        let is_known = |(_, entry): &Tagged<'_>| {
-            known
-                .key_id
-                .is_some_and(|id| entry.key_id.as_deref().is_some_and(|it| it.eq_ignore_ascii_case(id)))
+        let Some(verified_at) = known.verified_at else { return Search::NotFound };
+        let possible: Vec<Tagged<'_>> =
+            self.all().filter(|(_, entry)| entry.was_valid(verified_at)).collect();
+        let has_id = |entry: &AppSecret, id: &str| {
+            entry.key_id.as_deref().is_some_and(|it| it.eq_ignore_ascii_case(id))
         };
-        if let Some(entry) = self.all().find(is_known) {
+        let by_id = known.key_id.and_then(|id| self.all().find(|(_, entry)| has_id(entry, id)));
+        if let Some(entry) = by_id {
             return one(entry, MatchedBy::KeyId);
         }
-        let possible: Vec<Tagged<'_>> =
-            self.all().filter(|(_, entry)| entry.was_valid(known.verified_at)).collect();
         let with_hint: Vec<Tagged<'_>> =
             possible.iter().filter(|(_, entry)| entry.hint.as_ref() == Some(&known.hint)).copied().collect();
-        match with_hint.as_slice() {
-            [] => {}
-            [entry] => return one(*entry, MatchedBy::Hint),
-            several => return among(several, MatchedBy::Hint),
-        }
-        let mut unknown = possible.iter().filter(|(_, entry)| entry.hint.is_none()).copied();
-        match (unknown.next(), unknown.next(), known.verified_at) {
-            (Some(entry), None, Some(_)) => one(entry, MatchedBy::Elimination),
-            (Some(_), Some(_), Some(_)) => {
-                let several: Vec<_> = possible.iter().filter(|(_, it)| it.hint.is_none()).copied().collect();
-                among(&several, MatchedBy::Elimination)
+        match (with_hint.as_slice(), possible.as_slice()) {
+            ([entry], _) => one(*entry, MatchedBy::Hint),
+            ([], [(SecretHolder::Application, entry)]) if entry.hint.is_none() && known.key_id.is_none() => {
+                one((SecretHolder::Application, entry), MatchedBy::Elimination)
             }
-            _ => Search::NotFound,
+            ([], _) => Search::NotFound,
+            (several, _) => among(several, MatchedBy::Hint),
         }
     }
 }
@@ -142,9 +137,8 @@ impl<'a> Entries<'a> {
 // === impl AppSecret ===
 
 impl AppSecret {
-    /// Whether it can have been valid then; without a time, any entry can.
-    fn was_valid(&self, at: Option<Timestamp>) -> bool {
-        let Some(at) = at else { return true };
+    /// Whether it can have been valid then.
+    fn was_valid(&self, at: Timestamp) -> bool {
         self.starts_at.is_none_or(|start| start <= at + SKEW)
             && self.expires_at.is_none_or(|end| end + SKEW > at)
     }
@@ -155,7 +149,9 @@ const SKEW: std::time::Duration = std::time::Duration::from_mins(5);
 
 fn one((holder, entry): Tagged<'_>, by: MatchedBy) -> Search {
     entry.expires_at.map_or(Search::NotFound, |expires_at| {
-        Search::Found(Match { key_id: entry.key_id.clone(), holder, expires_at, by })
+        // The ID of an entry that may be another one is not kept.
+        let key_id = entry.key_id.clone().filter(|_| by != MatchedBy::Elimination);
+        Search::Found(Match { key_id, holder, expires_at, by })
     })
 }
 
@@ -226,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_cannot_have_been_valid_is_left_out_only_after_a_token_was_issued() {
+    fn an_entry_that_was_not_valid_is_left_out_and_nothing_is_searched_for_without_a_token() {
         let mut future = entry("cd", Some("abc"), "2028-01-01T00:00:00Z");
         future.starts_at = Some(at("2027-01-01T00:00:00Z"));
         let all = [
@@ -236,8 +232,15 @@ mod tests {
         ];
         assert_eq!(found(search(&all, &known("abcd"))), (Some("ef".into()), MatchedBy::Hint));
         let unverified = Known { verified_at: None, ..known("abcd") };
-        let earliest = at("2026-01-01T00:00:00Z");
-        assert_eq!(search(&all, &unverified), Search::Ambiguous { matches: 3, earliest });
+        assert_eq!(search(&all, &unverified), Search::NotFound);
+    }
+
+    #[test]
+    fn another_entry_takes_the_place_of_one_that_is_gone_only_by_its_hint() {
+        let gone = Known { key_id: Some("zz"), ..known("abcd") };
+        assert_eq!(search(&[entry("ab", None, "2027-05-01T00:00:00Z")], &gone), Search::NotFound);
+        let alike = [entry("ab", Some("abc"), "2027-05-01T00:00:00Z")];
+        assert_eq!(found(search(&alike, &gone)), (Some("ab".into()), MatchedBy::Hint));
     }
 
     #[test]
@@ -254,13 +257,15 @@ mod tests {
 
     #[test]
     fn the_only_entry_without_a_hint_is_assumed_for_a_verified_secret_only() {
-        let all =
-            [entry("ab", None, "2027-05-01T00:00:00Z"), entry("cd", Some("xyz"), "2027-02-01T00:00:00Z")];
-        assert_eq!(found(search(&all, &known("abcd"))), (Some("ab".into()), MatchedBy::Elimination));
-        assert_eq!(search(&all, &Known { verified_at: None, ..known("abcd") }), Search::NotFound);
-        let principal = [entry("ef", None, "2027-01-01T00:00:00Z")];
-        let both = Entries { application: &all, service_principal: &principal }.search(&known("abcd"));
-        assert!(matches!(both, Search::Ambiguous { matches: 2, .. }), "{both:?}");
+        let only = [entry("ab", None, "2027-05-01T00:00:00Z")];
+        assert_eq!(found(search(&only, &known("abcd"))), (None, MatchedBy::Elimination));
+        assert_eq!(search(&only, &Known { verified_at: None, ..known("abcd") }), Search::NotFound);
+        let other = entry("cd", Some("xyz"), "2027-02-01T00:00:00Z");
+        assert_eq!(search(&[only[0].clone(), other.clone()], &known("abcd")), Search::NotFound);
+        let both = Entries { application: &only, service_principal: &[other] }.search(&known("abcd"));
+        assert_eq!(both, Search::NotFound);
+        let principal = Entries { application: &[], service_principal: &only }.search(&known("abcd"));
+        assert_eq!(principal, Search::NotFound, "it may be of single sign-on");
     }
 
     #[test]

@@ -44,14 +44,16 @@ pub fn condition(observed: &Observed, timing: &Timing, now: Timestamp) -> Option
         }
         Source::Usable(_) => {}
     }
-    // What was said about another secret does not apply to this one.
-    let previous = previous.filter(|_| observed.last_reading().is_some());
     let desired = match access_problem(observed) {
         Some((reason, text)) => unknown(observed, reason, &text),
         None if observed.app_access == Some(AppAccess::NotKnown) => {
             previous.unwrap_or_else(|| pending(observed))
         }
-        None => after_reading(observed, mode, previous, timing, now),
+        None => {
+            // What was said about another secret does not apply to this one.
+            let previous = previous.filter(|_| observed.last_reading().is_some());
+            after_reading(observed, mode, previous, timing, now)
+        }
     };
     Some(desired)
 }
@@ -71,7 +73,7 @@ fn access_problem(observed: &Observed) -> Option<(Reason, String)> {
         AppAccess::IdentityInvalid => (
             Reason::IdentityNotReady,
             format!(
-                "EntraIdentity {identity} does not match its schema: the operator's administrator must fix it"
+                "EntraIdentity {identity} cannot be used, because it does not match its schema or is being deleted: the operator's administrator must fix it"
             ),
         ),
         AppAccess::OtherCloud => (
@@ -103,7 +105,8 @@ fn after_reading(
     let Some(entra) = observed.last_reading() else { return pending(observed) };
     let Some(reading) = &observed.results.reading else {
         let is_about_reading = |it: &Desired| {
-            !matches!(it.reason, Reason::GrantMissing | Reason::IdentityNotFound | Reason::AwaitingSecret)
+            use Reason::{AwaitingSecret, GrantMissing, IdentityNotFound, IdentityNotReady};
+            !matches!(it.reason, GrantMissing | IdentityNotFound | IdentityNotReady | AwaitingSecret)
         };
         // The status does not say why the last reading found no expiry.
         return match previous.filter(is_about_reading) {
@@ -120,6 +123,7 @@ fn after_reading(
             );
             unknown(observed, Reason::AmbiguousMatch, &text)
         }
+        Ok(finding @ (Finding::OtherTenant(_) | Finding::AppNotFound)) => not_found(observed, finding),
         Ok(finding) if entra.expires_at.is_none() => not_found(observed, finding),
         Ok(_) => compared(observed, entra, mode, previous, timing),
     }
@@ -152,7 +156,11 @@ fn not_found(observed: &Observed, finding: &Finding) -> Desired {
             );
             unknown(observed, Reason::ApplicationNotFound, &text)
         }
-        Finding::Found(_) | Finding::Ambiguous { .. } | Finding::NotFound => {
+        Finding::Found(_) => {
+            let text = "the only client secret of the app at Entra is probably this one; the operator reads the app again before its expiry counts";
+            unknown(observed, Reason::ReadingPending, text)
+        }
+        Finding::Ambiguous { .. } | Finding::NotFound => {
             let text = "no client secret of the app at Entra matches this one, although Microsoft issues tokens for it; a new one may show up in some minutes";
             unknown(observed, Reason::NoMatchingSecret, text)
         }

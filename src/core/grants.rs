@@ -2,7 +2,6 @@
 
 use crate::api::{ClientId, Grant, TenantId};
 
-#[allow(dead_code, reason = "for credentials that refer to an identity")]
 /// Whether a grant names the namespace, the tenant and the app together. Nothing else allows the operator to read or
 /// change an app for a namespace.
 pub fn is_granted(grants: &[Grant], namespace: &str, tenant: &TenantId, client: &ClientId) -> bool {

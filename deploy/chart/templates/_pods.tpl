@@ -178,7 +178,6 @@ containers:
       {{- end }}
       {{- if .Values.entraIdentities.enabled }}
       - --entra-identities
-      - --federated-token-dir=/var/run/secrets/graph-credentials.io/entra
       {{- end }}
       {{- if .Values.restApi.enabled }}
       {{- if not (or .Values.restApi.tlsSecretName .Values.restApi.insecureHttp) }}
@@ -204,6 +203,11 @@ containers:
         valueFrom:
           fieldRef:
             fieldPath: metadata.name
+      {{- if .Values.entraIdentities.enabled }}
+      # A variable, so that commands in the pod have it too.
+      - name: GCO_FEDERATED_TOKEN_DIR
+        value: /var/run/secrets/graph-credentials.io/entra
+      {{- end }}
       {{- include "operator.checkedEnv" . | nindent 6 }}
     {{- with .Values.extraEnvFrom }}
     envFrom:

@@ -52,7 +52,7 @@ impl CredentialSources {
             IdentityAuth::CertificateSecretRef(reference) => {
                 let (data, unusable) = (self.read(&identity.key, &reference.name).await?, invalid(reference));
                 let certificate = value(&data, reference, reference.certificate_key(), "certificateKey")?;
-                let key = value(&data, reference, reference.key_key(), "keyKey")?;
+                let key = value(&data, reference, reference.private_key_key(), "privateKeyKey")?;
                 let certificate =
                     SigningCertificate::read(certificate.expose(), key.expose()).map_err(&unusable)?;
                 let jwt = certificate.sign(&identity.client_id, url, &request_id(), Timestamp::now());

@@ -52,11 +52,17 @@ enum Audiences {
 impl FederatedTokens {
     pub fn new(settings: &FederatedTokenSettings) -> Self {
         let file = settings.azure_federated_token_file.clone();
-        let host = settings.azure_authority_host.as_ref().map(crate::config::BaseUrl::as_str);
+        // As Azure workload identity and people write it: with or without the scheme and the last slash.
+        let host = settings.azure_authority_host.as_deref().unwrap_or_default().trim().trim_end_matches('/');
+        let host = match host {
+            "" => None,
+            host if host.contains("://") => Some(host.to_owned()),
+            host => Some(format!("https://{host}")),
+        };
         let clouds = [Cloud::Global, Cloud::USGovernment, Cloud::China];
         let cloud = match host {
             None => Some(Cloud::Global),
-            Some(host) => clouds.into_iter().find(|cloud| is_authority(host, *cloud)),
+            Some(host) => clouds.into_iter().find(|cloud| is_authority(&host, *cloud)),
         };
         Self { folder: settings.federated_token_dir.clone(), own: cloud.map(audience).zip(file) }
     }
@@ -167,9 +173,13 @@ mod tests {
         settings.azure_federated_token_file = Some(folder.path().join("azure"));
         assert_eq!(read(&settings, Cloud::Global), Ok(token("azure")));
         assert_eq!(read(&settings, Cloud::USGovernment), Ok(token("us-government")));
-        settings.azure_authority_host = Some("https://login.microsoftonline.us/".parse().unwrap());
+        settings.azure_authority_host = Some("https://login.microsoftonline.us/".into());
         assert_eq!(read(&settings, Cloud::Global), Ok(token("global")));
         assert_eq!(read(&settings, Cloud::USGovernment), Ok(token("azure")));
+        settings.azure_authority_host = Some("login.microsoftonline.us".into());
+        assert_eq!(read(&settings, Cloud::USGovernment), Ok(token("azure")));
+        settings.azure_authority_host = Some(String::new());
+        assert_eq!(read(&settings, Cloud::Global), Ok(token("azure")));
         let none = FederatedTokenSettings::default();
         assert!(read(&none, Cloud::Global).is_err_and(|message| message.contains("entraIdentities.enabled")));
     }

@@ -45,7 +45,6 @@ impl IdentitySnapshot {
         }
     }
 
-    #[allow(dead_code, reason = "for credentials that refer to an identity")]
     /// Whether a grant names the namespace, the tenant and the app together.
     pub fn is_granted(&self, namespace: &str, tenant: &TenantId, client: &ClientId) -> bool {
         grants::is_granted(&self.grants, namespace, tenant, client)

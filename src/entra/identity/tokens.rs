@@ -29,7 +29,6 @@ pub struct GraphTokens(Arc<Shared>);
 /// identity may do, until it expires after 60 to 90 minutes.
 #[derive(Clone, Debug)]
 pub struct GraphToken {
-    #[allow(dead_code, reason = "for credentials that refer to an identity")]
     text: Arc<SecretText>,
     roles: Option<Arc<[String]>>,
 }
@@ -73,7 +72,6 @@ struct Held {
 // === impl GraphToken ===
 
 impl GraphToken {
-    #[allow(dead_code, reason = "for credentials that refer to an identity")]
     /// The token, only to send it.
     pub fn expose(&self) -> &str {
         self.text.expose()

@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 
 use crate::api::conditions::{ConditionType, Reason, find as find_condition};
-use crate::api::{EntraStatus, NamespacedName, SecretHolder};
+use crate::api::{EntraStatus, NamespacedName, SecretHolder, TenantId};
 use crate::controller::context::Context;
 use crate::controller::credential::apply::{StepOutcome, step_failed};
 use crate::controller::credential::observe::{self, Session};
 use crate::controller::error::Result;
-use crate::core::app_reading::{self, Finding, Reading, ReadingError, ReadingFailure};
+use crate::core::app_reading::{self, AppAccess, Finding, Reading, ReadingError, ReadingFailure};
 use crate::core::app_secrets::{Entries, Hint, Known, MatchedBy, Search};
 use crate::core::error_chain::chain;
 use crate::core::failure::{FailureKind, Operation, QueueError};
@@ -25,7 +25,7 @@ pub(super) async fn read(context: &Context, session: &mut Session) -> Result<Ste
         return Ok(StepOutcome::Requeue);
     };
     let Some(secret) = session.secret.clone() else { return Ok(StepOutcome::Done) };
-    // The grants are those of now, not of the time of the plan.
+    // The grants are those that the watch has shown by now, not those of the time of the plan.
     let granted = context.identities.granted(&session.observed.object);
     let Some((reader, identity)) = granted else {
         session.observed.app_access = context.app_access(&session.observed.object);
@@ -38,6 +38,12 @@ pub(super) async fn read(context: &Context, session: &mut Session) -> Result<Ste
             return Err(step_failed(Operation::List, FailureKind::Queued(QueueError::Ending), None));
         }
     };
+    // The grant may have gone while the requests were under way.
+    let access = context.app_access(&session.observed.object);
+    if access != Some(AppAccess::Granted) {
+        session.observed.app_access = access;
+        return Ok(StepOutcome::Done);
+    }
     let observed = &mut session.observed;
     record(context, observed, &reading);
     observed.results.reading = Some(reading);
@@ -97,7 +103,7 @@ async fn find(
     if let found @ Search::Found(_) = entries(first, &one, None).search(&known)
         && is_certain(&found)
     {
-        return Ok(reading(one.at, found, &one, &one));
+        return Ok(reading(one.at, found, &spec.tenant_id, (&one, &one)));
     }
     let other = match reader.read(identity, &target(second)).await {
         Ok(other) => other,
@@ -106,7 +112,7 @@ async fn find(
     let search = entries(first, &one, Some(&other)).search(&known);
     let (application, principal) =
         if first == SecretHolder::Application { (&one, &other) } else { (&other, &one) };
-    Ok(reading(one.at.min(other.at), search, application, principal))
+    Ok(reading(one.at.min(other.at), search, &spec.tenant_id, (application, principal)))
 }
 
 /// The entries of what was read first, and of what was read second.
@@ -124,14 +130,19 @@ fn is_certain(search: &Search) -> bool {
     matches!(search, Search::Found(found) if found.by != MatchedBy::Elimination)
 }
 
-fn reading(at: Timestamp, search: Search, application: &Holding, principal: &Holding) -> Reading {
+fn reading(
+    at: Timestamp,
+    search: Search,
+    own: &TenantId,
+    (application, principal): (&Holding, &Holding),
+) -> Reading {
     let finding = match search {
         Search::Found(found) => Finding::Found(found),
         Search::Ambiguous { matches, earliest } => Finding::Ambiguous { matches, earliest },
         Search::NotFound if application.secrets.is_some() => Finding::NotFound,
         Search::NotFound => match (&principal.home_tenant, &principal.secrets) {
-            (Some(home), _) => Finding::OtherTenant(home.clone()),
-            (None, Some(_)) => Finding::NotFound,
+            (Some(home), _) if home != own => Finding::OtherTenant(home.clone()),
+            (Some(_), _) | (None, Some(_)) => Finding::NotFound,
             (None, None) => Finding::AppNotFound,
         },
     };

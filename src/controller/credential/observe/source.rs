@@ -165,7 +165,12 @@ fn usable(
         keys.matches(&candidate.fingerprint, subject)
             || expiry_source == ExpirySource::Entra && keys.matches(&candidate.fingerprint, alone)
     });
-    if let Some(at) = expires_at.filter(|at| *at <= now && !is_registered) {
+    let is_past = expires_at.is_some_and(|at| at <= now) && !is_registered;
+    if is_past && expiry_source == ExpirySource::Entra {
+        // Microsoft issues tokens for it, so the date is wrong or of another entry: it is read again.
+        return usable(object, status, (secret, None), keys, now);
+    }
+    if let Some(at) = expires_at.filter(|_| is_past) {
         return Err(client_secret::already_expired(object, at, expiry_source));
     }
     let reading = object.spec.entra.is_some().then(|| ReadingSubject {

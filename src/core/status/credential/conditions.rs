@@ -254,7 +254,15 @@ fn registered(
         (ReconcileState::Settling, Some(_)) if status.pending_create.is_some() => outcome_unknown(),
         (ReconcileState::Settling, Some(_)) => change_unknown(),
         (ReconcileState::Blocked(problem), _) => unmet(TYPE, problem),
-        (ReconcileState::AwaitingExpiry, _) => Desired::unknown(
+        (ReconcileState::AwaitingExpiry, Some(registration)) => Desired::unknown(
+            TYPE,
+            Reason::AwaitingExpiry,
+            format!(
+                "credential {} stays as it is registered, and waits for the expiry at Microsoft Entra: see the condition ExpiryConfirmed",
+                registration.credential_id
+            ),
+        ),
+        (ReconcileState::AwaitingExpiry, None) => Desired::unknown(
             TYPE,
             Reason::AwaitingExpiry,
             "the secret is not registered before its expiry at Microsoft Entra is known: see the condition ExpiryConfirmed",
