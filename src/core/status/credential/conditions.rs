@@ -4,12 +4,11 @@ mod failures;
 
 use jiff::Timestamp;
 
-use self::failures::{after_failure, change_unknown, outcome_unknown};
+use self::failures::{after_failure, append_retry_hint, change_unknown, outcome_unknown};
 use crate::api::conditions::{Condition, ConditionStatus, ConditionType, Desired, Reason, find};
 use crate::api::timestamp::rfc3339;
 use crate::api::{
-    DeletionPolicy, MicrosoftGraphCredentialStatus, NamespacedName, Ownership, Registration,
-    VerificationPolicy,
+    DeletionPolicy, MicrosoftGraphCredentialStatus, Ownership, Registration, VerificationPolicy,
 };
 use crate::core::failure::{Failure, FailureKind};
 use crate::core::model::{ConditionFailure, Observed, OperatorPolicy, Source};
@@ -103,23 +102,6 @@ fn still_to_delete(previous: &[Registration]) -> String {
         [] => String::new(),
         some => format!("; still to be deleted: {}", some.iter().map(each).collect::<Vec<_>>().join(", ")),
     }
-}
-
-/// Adds to the message of a problem that is retried once a day how to request another attempt: a fix outside Kubernetes
-/// triggers nothing.
-fn append_retry_hint(
-    message: &str,
-    observed: &Observed,
-    conclusion: &Conclusion,
-    policy: &OperatorPolicy,
-) -> String {
-    if conclusion.requeue != Requeue::Stalled(policy.timing.stalled_probe) {
-        return message.to_owned();
-    }
-    let NamespacedName { namespace, name } = NamespacedName::of(&observed.object);
-    format!(
-        "{message}. Then run graph-credential-operator reconcile {name} --namespace {namespace}, or set the annotation graph-credentials.io/reconcile-requested-at to a new value, or wait for the daily retry"
-    )
 }
 
 /// The expiry of the registered secret, or else of the secret to register.

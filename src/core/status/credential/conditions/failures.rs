@@ -1,9 +1,10 @@
-//! The condition Registered after a failure at the destination.
+//! The condition Registered after a failure at the destination, and how to request another attempt.
 
-use crate::api::MicrosoftGraphCredentialStatus;
 use crate::api::conditions::{ConditionType, Desired, Reason};
+use crate::api::{MicrosoftGraphCredentialStatus, NamespacedName};
 use crate::core::failure::{Failure, FailureKind, Operation, QueueError};
-use crate::core::model::Observed;
+use crate::core::model::{Observed, OperatorPolicy};
+use crate::core::plan::{Conclusion, Requeue};
 
 /// An alternative for the user while a deletion is blocked.
 const RETAIN_HINT: &str = ", or set deletionPolicy to Retain to delete only this object";
@@ -156,6 +157,23 @@ fn rejected(observed: &Observed, operation: Operation, id: i64, response: &str) 
         ),
     };
     Desired::unmet(ConditionType::Registered, reason, message)
+}
+
+/// Adds to the message of a problem that is retried once a day how to request another attempt: a fix outside Kubernetes
+/// triggers nothing.
+pub(super) fn append_retry_hint(
+    message: &str,
+    observed: &Observed,
+    conclusion: &Conclusion,
+    policy: &OperatorPolicy,
+) -> String {
+    if conclusion.requeue != Requeue::Stalled(policy.timing.stalled_probe) {
+        return message.to_owned();
+    }
+    let NamespacedName { namespace, name } = NamespacedName::of(&observed.object);
+    format!(
+        "{message}. Then run graph-credential-operator reconcile {name} --namespace {namespace}, or set the annotation graph-credentials.io/reconcile-requested-at to a new value, or wait for the daily retry"
+    )
 }
 
 /// During the settle period of an update of unknown outcome.
