@@ -103,10 +103,7 @@ impl Context {
 
     /// Whether the app of a credential may be read at Microsoft Entra; `None` without `spec.entra`.
     pub fn app_access(&self, object: &MicrosoftGraphCredential) -> Option<AppAccess> {
-        match &self.identity_namespace {
-            Some(_) => self.identities.access(object),
-            None => object.spec.entra.as_ref().map(|_| AppAccess::IdentityNotFound),
-        }
+        self.identities.access(self, object)
     }
 
     /// Reads an object. A GET takes precedence over the watch.

@@ -23,6 +23,8 @@ pub enum ReconcileError {
     ReadSecret { name: String, source: ReadError },
     #[error("failed to read the WoodpeckerAccount")]
     ReadAccount(#[source] kube::Error),
+    #[error("failed to read the EntraIdentity")]
+    ReadIdentity(#[source] kube::Error),
     #[error(transparent)]
     Record(RecordError),
     #[error(transparent)]
@@ -71,6 +73,7 @@ impl ReconcileError {
             Self::ReadObject(_) => "read_object",
             Self::ReadSecret { .. } => "read_secret",
             Self::ReadAccount(_) => "read_account",
+            Self::ReadIdentity(_) => "read_identity",
             Self::Record(RecordError::Rejected { .. }) => "record_rejected",
             Self::Record(RecordError::Read { .. }) => "read_record",
             Self::Record(_) => "write_record",

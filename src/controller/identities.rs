@@ -1,142 +1,85 @@
-//! The `EntraIdentity` objects of the operator's namespace, and which apps they may read for an object.
+//! Which apps may be read for an object, by the grants of the `EntraIdentity` that it names.
 
-use kube::ResourceExt;
-use kube::core::DeserializeGuard;
-use kube::runtime::watcher::Event;
+use std::collections::HashSet;
+
 use parking_lot::Mutex;
-use std::collections::{HashMap, HashSet};
 
 use crate::api::{EntraIdentity, MicrosoftGraphCredential, NamespacedName};
 use crate::controller::context::Context;
+use crate::controller::error::{ReconcileError, Result};
 use crate::core::app_reading::AppAccess;
+use crate::core::grants;
 use crate::entra::identity::IdentitySnapshot;
 use crate::graph::AppReader;
 
-/// The identities as the watch delivers them, and the reader that uses them.
+/// Decides about the access to apps, and has the reader that needs it.
 pub struct Identities {
-    reader: AppReader,
-    known: Mutex<Known>,
+    pub reader: AppReader,
+    /// Objects that were reconciled before the first list of identities, and have to be reconciled after it. `None` after
+    /// it.
+    early: Mutex<Option<HashSet<NamespacedName>>>,
 }
 
-#[derive(Default)]
-struct Known {
-    is_listed: bool,
-    /// Objects that were reconciled before the first list, and have to be reconciled after it.
-    early: HashSet<NamespacedName>,
-    /// By name; the flag is set while a list in progress has yet to contain the identity.
-    identities: HashMap<String, (Identity, bool)>,
-}
-
-/// An identity as far as it can be read.
+/// What a GET of an identity says about the app of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Identity {
-    Valid(IdentitySnapshot),
-    /// It does not match its schema, or is being deleted.
-    Unusable,
-}
-
-/// What an event of the watch changed.
-#[derive(Debug, Default)]
-struct Changes {
-    /// The names of identities.
-    identities: Vec<String>,
-    /// Objects that waited for the first list.
-    early: HashSet<NamespacedName>,
+pub enum LiveAccess {
+    Granted(IdentitySnapshot),
+    Denied(AppAccess),
 }
 
 // === impl Identities ===
 
 impl Identities {
     pub fn new(reader: AppReader) -> Self {
-        Self { reader, known: Mutex::default() }
+        Self { reader, early: Mutex::new(Some(HashSet::new())) }
     }
 
-    /// Requeues the objects that use an identity that the event changed.
-    pub fn on_watch_event(&self, context: &Context, event: &Event<DeserializeGuard<EntraIdentity>>) {
-        let Changes { identities, early } = self.changes(event);
-        let users = identities.iter().flat_map(|name| context.index.users_of_identity(name));
-        for user in users.chain(early) {
-            context.requeuer.credential(&user);
+    /// After the first list, requeues the objects that waited for it, and those whose status contradicts their access:
+    /// the identity changed while no replica led. Settled objects are not reconciled.
+    pub fn on_listed(&self, context: &Context) {
+        let Some(early) = self.early.lock().take() else { return };
+        for own in early.into_iter().chain(context.index.contradicting_identities()) {
+            context.requeuer.credential(&own);
         }
     }
 
-    /// Whether the app of the object may be read, by the grants of now; `None` without `spec.entra`.
-    pub fn access(&self, object: &MicrosoftGraphCredential) -> Option<AppAccess> {
-        let spec = &object.spec;
-        let name = &spec.entra.as_ref()?.identity_ref.name;
-        let mut known = self.known.lock();
-        if !known.is_listed {
-            known.early.insert(NamespacedName::of(object));
-            return Some(AppAccess::NotKnown);
+    /// Whether the app of the object may be read, as far as is known; `None` without `spec.entra`. Before a request,
+    /// [`Self::read_access`] decides.
+    pub fn access(&self, context: &Context, object: &MicrosoftGraphCredential) -> Option<AppAccess> {
+        let mut early = self.early.lock();
+        let access = context.index.app_access(object);
+        if access == Some(AppAccess::NotKnown)
+            && let Some(early) = &mut *early
+        {
+            early.insert(NamespacedName::of(object));
         }
-        Some(match known.identities.get(name) {
-            None => AppAccess::IdentityNotFound,
-            Some((Identity::Unusable, _)) => AppAccess::IdentityInvalid,
-            Some((Identity::Valid(identity), _))
-                if !identity.is_granted(object.namespace_name(), &spec.tenant_id, &spec.client_id) =>
-            {
-                AppAccess::NotGranted
-            }
-            Some((Identity::Valid(identity), _)) if identity.cloud != spec.cloud() => AppAccess::OtherCloud,
-            Some((Identity::Valid(_), _)) => AppAccess::Granted,
-        })
+        access
     }
 
-    /// The reader and the identity for the app of the object, if a grant allows to read it.
-    pub fn granted(&self, object: &MicrosoftGraphCredential) -> Option<(AppReader, IdentitySnapshot)> {
-        if self.access(object) != Some(AppAccess::Granted) {
-            return None;
-        }
-        let name = &object.spec.entra.as_ref()?.identity_ref.name;
-        match self.known.lock().identities.get(name)? {
-            (Identity::Valid(identity), _) => Some((self.reader.clone(), identity.clone())),
-            (Identity::Unusable, _) => None,
-        }
-    }
-
-    /// What the event changed. The first list changes nothing: after a start, settled objects are not reconciled.
-    fn changes(&self, event: &Event<DeserializeGuard<EntraIdentity>>) -> Changes {
-        let Known { is_listed, early, identities } = &mut *self.known.lock();
-        let changed: Vec<String> = match event {
-            Event::Init => {
-                for (_, is_missing) in identities.values_mut() {
-                    *is_missing = true;
-                }
-                Vec::new()
-            }
-            Event::InitApply(object) | Event::Apply(object) => {
-                let (name, identity) = (object.name_any(), Identity::of(object));
-                let before = identities.insert(name.clone(), (identity.clone(), false));
-                let is_changed = before.is_none_or(|(before, _)| before != identity);
-                is_changed.then_some(name).into_iter().collect()
-            }
-            Event::Delete(object) => {
-                let name = object.name_any();
-                identities.remove(&name);
-                vec![name]
-            }
-            Event::InitDone => {
-                let missing = identities.extract_if(|_, (_, is_missing)| *is_missing);
-                let missing = missing.map(|(name, _)| name).collect();
-                if !std::mem::replace(is_listed, true) {
-                    return Changes { identities: Vec::new(), early: std::mem::take(early) };
-                }
-                missing
-            }
+    /// Reads the identity of the object, and decides by the grants that it has now. The watch may not have shown yet that
+    /// a grant is gone.
+    pub async fn read_access(
+        &self,
+        context: &Context,
+        object: &MicrosoftGraphCredential,
+    ) -> Result<LiveAccess> {
+        let known = self.access(context, object).unwrap_or(AppAccess::IdentityNotFound);
+        let (Some(namespace), Some(entra)) = (&context.identity_namespace, &object.spec.entra) else {
+            return Ok(LiveAccess::Denied(known));
         };
-        Changes { identities: if *is_listed { changed } else { Vec::new() }, early: HashSet::new() }
-    }
-}
-
-// === impl Identity ===
-
-impl Identity {
-    fn of(object: &DeserializeGuard<EntraIdentity>) -> Self {
-        match &object.0 {
-            Ok(object) if object.metadata.deletion_timestamp.is_none() => {
-                Self::Valid(IdentitySnapshot::of(object))
-            }
-            Ok(_) | Err(_) => Self::Unusable,
+        if known == AppAccess::NotKnown {
+            return Ok(LiveAccess::Denied(known));
         }
+        let name = NamespacedName { namespace: namespace.clone(), name: entra.identity_ref.name.clone() };
+        let identity = match context.read::<EntraIdentity>(&name).await {
+            Ok(Some(identity)) => identity,
+            Ok(None) => return Ok(LiveAccess::Denied(AppAccess::IdentityNotFound)),
+            Err(kube::Error::SerdeError(_)) => return Ok(LiveAccess::Denied(AppAccess::IdentityInvalid)),
+            Err(error) => return Err(ReconcileError::ReadIdentity(error)),
+        };
+        Ok(match grants::access(&identity, object) {
+            AppAccess::Granted => LiveAccess::Granted(IdentitySnapshot::of(&identity)),
+            denied => LiveAccess::Denied(denied),
+        })
     }
 }

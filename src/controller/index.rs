@@ -60,6 +60,8 @@ pub struct Objects {
     credentials: Table<MicrosoftGraphCredential>,
     accounts: Table<WoodpeckerAccount>,
     identities: Table<EntraIdentity>,
+    /// The namespace of the identities, if they are used.
+    identity_namespace: Option<String>,
 }
 
 /// An object that references a Secret.
@@ -78,6 +80,8 @@ pub struct Effects {
     pub deleted: Vec<NamespacedName>,
     /// Accounts whose counts or finalizers may have changed.
     pub accounts: Vec<AccountChange>,
+    /// Names of identities that changed in something that their users depend on.
+    pub identities: Vec<String>,
     /// Apps that an object no longer claims, so that another object may register them.
     pub released_apps: Vec<ReleasedApp>,
     /// Whether the objects have to be listed again: a resource version went back because the API server was restored to
@@ -107,6 +111,7 @@ impl Index {
             credentials: Table::new(&scopes),
             accounts: Table::new(&scopes),
             identities: Table::new(&[]),
+            identity_namespace: None,
         };
         Self { scopes, listed: CancellationToken::new(), objects: Mutex::new(objects) }
     }
@@ -201,11 +206,6 @@ impl Index {
 
     pub fn credentials_at(&self, account: &AccountName) -> Vec<Arc<ParsedCredential>> {
         self.objects().credentials.find(&Key::Account(account)).map(|entry| entry.object.clone()).collect()
-    }
-
-    /// The credentials whose spec names this `EntraIdentity`.
-    pub fn users_of_identity(&self, name: &str) -> Vec<NamespacedName> {
-        self.objects().credentials.find(&Key::Identity(name)).map(Entry::name).collect()
     }
 
     /// Every credential in the store, with the name of its record.

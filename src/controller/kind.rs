@@ -2,8 +2,7 @@
 
 use std::fmt::Debug;
 
-use kube::core::{DeserializeGuard, DynamicObject, NamespaceResourceScope};
-use kube::runtime::watcher::Event;
+use kube::core::{DynamicObject, NamespaceResourceScope};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
@@ -41,8 +40,8 @@ pub trait Kind:
         Priority::Ordinary
     }
 
-    /// Called with each event of the watch, before the index changes.
-    fn on_watch_event(_context: &Context, _event: &Event<DeserializeGuard<Self>>) {}
+    /// Called after each complete list of a scope, once the index has it.
+    fn on_listed(_context: &Context) {}
 
     /// Enqueues an object that is new to this process.
     fn enqueue_new(context: &Context, own: NamespacedName) {

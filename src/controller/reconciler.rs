@@ -25,7 +25,6 @@ pub async fn watch<K: Kind>(context: Arc<Context>, scope: Scope) {
     let (watching, readiness_check) = (context.watching(), readiness_check::<K>(&scope));
     let follow = watching.follow(&watched, |event| {
         let is_complete = matches!(event, Event::InitDone);
-        K::on_watch_event(&context, &event);
         let effects = context.index.on_watch_event::<K>(&scope, context.relist.round(), event);
         for Due { object, is_new } in context.requeuer.apply::<K>(effects) {
             if is_new {
@@ -35,6 +34,7 @@ pub async fn watch<K: Kind>(context: Arc<Context>, scope: Scope) {
             }
         }
         if is_complete {
+            K::on_listed(&context);
             context.readiness.done(&readiness_check);
         }
     });

@@ -93,7 +93,7 @@ impl Requeuer {
     /// Accounts are reconciled once for all changes within a while; at once if that may decide whether one needs its
     /// finalizer.
     pub fn apply<K: Kind>(&self, effects: Effects) -> Vec<Due> {
-        let Effects { due, deleted, accounts, released_apps, relist } = effects;
+        let Effects { due, deleted, accounts, identities, released_apps, relist } = effects;
         for own in deleted {
             if let Some(requester) = K::requester(&own) {
                 self.queues.withdraw(&requester, None);
@@ -108,6 +108,9 @@ impl Requeuer {
             } else {
                 self.account_after(change.account, self.count_pace);
             }
+        }
+        for user in identities.iter().flat_map(|name| self.index.users_of_identity(name)) {
+            self.credential(&user);
         }
         for released in &released_apps {
             self.requeue_next_owner(released);

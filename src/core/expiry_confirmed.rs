@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api::conditions::{Condition, ConditionType, Desired, Reason, find};
 use crate::api::timestamp::rfc3339;
-use crate::api::{EntraStatus, ExpiryMode, SecretHolder};
+use crate::api::{EntraStatus, ExpiryMode, MicrosoftGraphCredentialStatus, SecretHolder};
 use crate::core::app_reading::{
     AppAccess, Finding, OUTDATED_AFTER, ReadingError, ReadingFailure, is_confirmed,
 };
@@ -30,6 +30,36 @@ pub fn event_kind(reason: Reason) -> Option<bool> {
         Reason::AwaitingSecret => None,
         reason => (!is_temporary(reason)).then_some(true),
     }
+}
+
+/// Whether the condition says that the app may not be read, because of the identity or its grants.
+pub fn is_denied(status: &MicrosoftGraphCredentialStatus) -> bool {
+    let has_failed = status.entra.as_deref().is_some_and(|entra| entra.consecutive_failures.is_some());
+    match reason_of(status) {
+        Some(Reason::GrantMissing | Reason::IdentityNotFound) => true,
+        // A sign-in that failed has the same reason.
+        Some(Reason::IdentityNotReady) => !has_failed,
+        _ => false,
+    }
+}
+
+/// Whether the condition says something else about the access than what it is, for example because the grants changed
+/// while the operator did not run.
+pub fn contradicts(status: &MicrosoftGraphCredentialStatus, access: &AppAccess) -> bool {
+    let Some(reason) = reason_of(status).filter(|reason| *reason != Reason::AwaitingSecret) else {
+        return false;
+    };
+    match access {
+        AppAccess::NotKnown => false,
+        AppAccess::Granted => is_denied(status),
+        AppAccess::IdentityNotFound => reason != Reason::IdentityNotFound,
+        AppAccess::IdentityInvalid | AppAccess::OtherCloud => reason != Reason::IdentityNotReady,
+        AppAccess::NotGranted => reason != Reason::GrantMissing,
+    }
+}
+
+fn reason_of(status: &MicrosoftGraphCredentialStatus) -> Option<Reason> {
+    Some(find(&status.conditions, TYPE)?.as_desired()?.reason)
 }
 
 /// The condition; `None` without `spec.entra`.

@@ -1,6 +1,21 @@
 //! Whether an `EntraIdentity` may be used for an app on behalf of a namespace.
 
-use crate::api::{ClientId, Grant, TenantId};
+use crate::api::{ClientId, EntraIdentity, Grant, MicrosoftGraphCredential, TenantId};
+use crate::core::app_reading::AppAccess;
+
+/// Whether the identity may be used for the app of an object.
+pub fn access(identity: &EntraIdentity, object: &MicrosoftGraphCredential) -> AppAccess {
+    let spec = &object.spec;
+    if identity.metadata.deletion_timestamp.is_some() {
+        AppAccess::IdentityInvalid
+    } else if !is_granted(&identity.spec.grants, object.namespace_name(), &spec.tenant_id, &spec.client_id) {
+        AppAccess::NotGranted
+    } else if identity.spec.cloud() != spec.cloud() {
+        AppAccess::OtherCloud
+    } else {
+        AppAccess::Granted
+    }
+}
 
 /// Whether a grant names the namespace, the tenant and the app together. Nothing else allows the operator to read or
 /// change an app for a namespace.

@@ -71,7 +71,7 @@ impl AppReader {
     }
 
     /// Reads an application or a service principal, unless it was just read. This does not check grants;
-    /// [`IdentitySnapshot::is_granted`] does.
+    /// [`grants::access`](crate::core::grants::access) does.
     pub async fn read(&self, identity: &IdentitySnapshot, target: &ReadTarget) -> Read {
         let slot = self.slot((identity.uid.clone(), identity.generation, target.clone()));
         let mut last = slot.lock().await;

@@ -155,7 +155,13 @@ impl Operator<'_> {
         let Self { settings, clients, relist, .. } = self;
         let Process { timing, readiness, metrics, stop, .. } = self.process;
         let senders = QueueSenders::default();
-        let index = Arc::new(Index::new(Scope::of(&settings.process.watch_namespaces)));
+        let identity_namespace =
+            settings.identities.entra_identities.then(|| clients.cluster.namespace.clone());
+        let index = Index::new(Scope::of(&settings.process.watch_namespaces));
+        let index = Arc::new(match &identity_namespace {
+            Some(namespace) => index.with_identities(namespace.clone()),
+            None => index,
+        });
         let queues = self.account_queues(&senders);
         let graph_tokens = self.graph_tokens(leadership.clone());
         Ok(Context {
@@ -167,10 +173,7 @@ impl Operator<'_> {
             max_concurrent_reconciles: settings.max_concurrent_reconciles,
             keyring,
             token_endpoint: clients.token_endpoint.with_leadership(leadership.clone()),
-            identity_namespace: settings
-                .identities
-                .entra_identities
-                .then(|| clients.cluster.namespace.clone()),
+            identity_namespace,
             identities: Identities::new(self.app_reader(leadership.clone(), graph_tokens.clone())),
             graph_tokens,
             accounts: Accounts::new(

@@ -26,7 +26,7 @@ use crate::controller::queue::{Priority, QueueSender};
 use crate::controller::requeue::QueueSenders;
 use crate::controller::version::Version;
 use crate::core::plan::verification;
-use crate::core::{app_reading, backoff, clock, expiry};
+use crate::core::{app_reading, backoff, clock, expiry, expiry_confirmed};
 use crate::store::record::record_name;
 use crate::woodpecker::RequesterKind;
 
@@ -79,6 +79,9 @@ impl Kind for MicrosoftGraphCredential {
     fn enqueue_new(context: &Context, own: NamespacedName) {
         let after = context.latest(&own).and_then(|known| {
             let object = known.0.as_ref().ok().filter(|object| !object.is_deleted())?;
+            if context.index.contradicts_identity(object) {
+                return None;
+            }
             let is_not_reconciled = |account: &AccountName| {
                 !context.index.are_accounts_listed() || context.accounts.is_not_reconciled(account)
             };
@@ -125,7 +128,10 @@ fn remains_settled_for(
             && status.previous_registrations.is_empty())
         && status.registration.as_ref().is_some_and(|it| it.update_sent_time.is_none())
         && has_persisted_versions(context, object, status)
-        && status.entra.is_some() == object.spec.entra.is_some();
+        && match object.spec.entra {
+            Some(_) => status.entra.is_some() || expiry_confirmed::is_denied(status),
+            None => status.entra.is_none(),
+        };
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     // The earliest time that jitter allows. If the time is ahead, this clock may be behind and all objects be due: the
     // start of their verifications is spread over the resync interval.
@@ -134,8 +140,8 @@ fn remains_settled_for(
     let boundaries = expiry::boundaries(expires_at, warning).filter(|at| *at > now);
     let planned = [&status.next_attempt_time, &status.next_verification_time].into_iter().flatten();
     let app = || format!("{}/{}", object.spec.tenant_id, object.spec.client_id);
-    let reading =
-        status.entra.as_ref().map(|last| app_reading::due_at(last, &app(), &context.policy.timing, now));
+    let last = status.entra.as_ref().filter(|_| !expiry_confirmed::is_denied(status));
+    let reading = last.map(|last| app_reading::due_at(last, &app(), &context.policy.timing, now));
     let planned = planned.map(|at| clock::planned(at.0, now)).chain(verification).chain(reading);
     let resync = backoff::shorten(uid, context.policy.timing.resync, 1);
     let due = boundaries.chain(planned).min().unwrap_or(now + resync);

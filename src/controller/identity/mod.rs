@@ -4,8 +4,7 @@ mod reconcile;
 mod state;
 
 use kube::Api;
-use kube::core::{DeserializeGuard, DynamicObject};
-use kube::runtime::watcher::Event;
+use kube::core::DynamicObject;
 
 use crate::api::{EntraIdentity, NamespacedName};
 use crate::controller::context::Context;
@@ -27,8 +26,8 @@ impl Kind for EntraIdentity {
         &senders.identities
     }
 
-    fn on_watch_event(context: &Context, event: &Event<DeserializeGuard<Self>>) {
-        context.identities.on_watch_event(context, event);
+    fn on_listed(context: &Context) {
+        context.identities.on_listed(context);
     }
 
     async fn reconcile(context: &Context, own: &NamespacedName) -> Result<Completed, ReconcileError> {

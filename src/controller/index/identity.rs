@@ -1,17 +1,26 @@
-//! What the index keeps of an `EntraIdentity`. Objects refer to it by name alone, so it has no keys.
+//! What the index keeps of an `EntraIdentity`, and which credentials a change of one concerns. They refer to it by name
+//! alone, so it has no keys.
 
 use kube::core::{DeserializeGuard, ObjectMeta};
 
-use crate::api::EntraIdentity;
+use crate::api::{EntraIdentity, MicrosoftGraphCredential, NamespacedName};
 use crate::controller::identity::IdentityState;
-use crate::controller::index::Objects;
-use crate::controller::index::entry::Indexed;
+use crate::controller::index::entry::{Entry, Indexed};
 use crate::controller::index::keys::{Key, Rank};
 use crate::controller::index::table::Table;
+use crate::controller::index::{Effects, Index, Objects};
+use crate::core::app_reading::AppAccess;
+use crate::core::{expiry_confirmed, grants};
+use crate::entra::identity::IdentitySnapshot;
+use crate::k8s::scope::Scope;
+
+/// What credentials depend on: how the identity signs in and its grants, and whether it is being deleted. `None` if it
+/// does not match its schema.
+pub type Facts = Option<(IdentitySnapshot, bool)>;
 
 impl Indexed for EntraIdentity {
     type State = IdentityState;
-    type Facts = ();
+    type Facts = Facts;
 
     fn from_parts(metadata: ObjectMeta, spec: Self::Spec, status: Option<Self::Status>) -> Self {
         Self { metadata, spec, status }
@@ -21,9 +30,90 @@ impl Indexed for EntraIdentity {
         &mut objects.identities
     }
 
-    fn facts(_object: &DeserializeGuard<Self>, _state: &IdentityState) {}
+    fn facts(object: &DeserializeGuard<Self>, _state: &IdentityState) -> Facts {
+        let object = object.0.as_ref().ok()?;
+        Some((IdentitySnapshot::of(object), object.metadata.deletion_timestamp.is_some()))
+    }
 
-    fn keys(_facts: &()) -> Vec<(Key<'_>, Rank)> {
+    fn keys(_facts: &Facts) -> Vec<(Key<'_>, Rank)> {
         Vec::new()
+    }
+
+    /// The first list changes nothing: after a start, settled objects are not reconciled.
+    fn effects_of_change(
+        all: &Table<Self>,
+        name: &NamespacedName,
+        _before: &Facts,
+        _after: &Facts,
+        effects: &mut Effects,
+    ) {
+        if all.is_listed() {
+            effects.identities.push(name.name.clone());
+        }
+    }
+}
+
+// === impl Index ===
+
+impl Index {
+    /// The same with the identities of a namespace.
+    #[must_use]
+    pub fn with_identities(mut self, namespace: String) -> Self {
+        let objects = self.objects.get_mut();
+        objects.identities = Table::new(&[Scope::Namespace(namespace.clone())]);
+        objects.identity_namespace = Some(namespace);
+        self
+    }
+
+    /// Whether the app of the object may be read, by what is known of the identity; `None` without `spec.entra`.
+    pub fn app_access(&self, object: &MicrosoftGraphCredential) -> Option<AppAccess> {
+        self.objects().app_access(object)
+    }
+
+    /// The credentials whose spec names this `EntraIdentity`.
+    pub fn users_of_identity(&self, name: &str) -> Vec<NamespacedName> {
+        self.objects().credentials.find(&Key::Identity(name)).map(Entry::name).collect()
+    }
+
+    /// Whether the status of the object contradicts what is known of its identity.
+    pub fn contradicts_identity(&self, object: &MicrosoftGraphCredential) -> bool {
+        self.objects().contradicts_identity(object)
+    }
+
+    /// The credentials whose status contradicts what is known of their identities.
+    pub fn contradicting_identities(&self) -> Vec<NamespacedName> {
+        let objects = self.objects();
+        let contradicts = |entry: &&Entry<MicrosoftGraphCredential>| {
+            entry.object.0.as_ref().is_ok_and(|object| objects.contradicts_identity(object))
+        };
+        objects.credentials.entries().filter(contradicts).map(Entry::name).collect()
+    }
+}
+
+// === impl Objects ===
+
+impl Objects {
+    /// Whether the app of the object may be read; `None` without `spec.entra`.
+    fn app_access(&self, object: &MicrosoftGraphCredential) -> Option<AppAccess> {
+        let name = object.spec.entra.as_ref()?.identity_ref.name.clone();
+        let Some(namespace) = self.identity_namespace.clone() else {
+            return Some(AppAccess::IdentityNotFound);
+        };
+        if !self.identities.is_listed() {
+            return Some(AppAccess::NotKnown);
+        }
+        let identity = self.identities.by_name(&NamespacedName { namespace, name });
+        Some(match identity.map(|entry| entry.object.0.as_ref()) {
+            None => AppAccess::IdentityNotFound,
+            Some(Err(_invalid)) => AppAccess::IdentityInvalid,
+            Some(Ok(identity)) => grants::access(identity, object),
+        })
+    }
+
+    /// Whether the condition of the object says something else than its access now.
+    fn contradicts_identity(&self, object: &MicrosoftGraphCredential) -> bool {
+        let status = object.status.as_ref().filter(|_| !object.is_deleted() && !object.spec.is_suspended());
+        let access = self.app_access(object);
+        access.zip(status).is_some_and(|(access, status)| expiry_confirmed::contradicts(status, &access))
     }
 }

@@ -245,3 +245,36 @@ fn only_what_a_person_cares_about_is_an_event() {
         assert_eq!(event_kind(reason), is_warning, "{reason}");
     }
 }
+
+#[test]
+fn a_status_contradicts_an_access_that_it_does_not_name() {
+    let said_with = |access: AppAccess| {
+        let mut observed =
+            Observed { app_access: Some(access), ..read_before("Check", "2027-11-28T10:00:00Z") };
+        observed = later(&observed);
+        observed.status
+    };
+    let all =
+        [AppAccess::Granted, AppAccess::NotGranted, AppAccess::IdentityNotFound, AppAccess::IdentityInvalid];
+    for before in &all {
+        let status = said_with(before.clone());
+        assert!(!contradicts(&status, &AppAccess::NotKnown));
+        for now in &all {
+            assert_eq!(contradicts(&status, now), before != now, "{before:?} {now:?}");
+        }
+    }
+    assert!(!contradicts(&said_with(AppAccess::OtherCloud), &AppAccess::IdentityInvalid), "the same reason");
+
+    // A sign-in that failed has the reason of an identity that cannot be used, and is no contradiction.
+    let error = failure(ReadingFailure::NoToken { is_temporary: false });
+    let mut failed = after(read_before("Check", "2027-11-28T10:00:00Z"), Err(error));
+    failed.status.entra.as_mut().unwrap().consecutive_failures = Some(1);
+    let status = later(&failed).status;
+    assert!(!contradicts(&status, &AppAccess::Granted) && !is_denied(&status));
+    let mut waiting = read_before("Check", "2027-11-28T10:00:00Z");
+    waiting.source = Source::Unusable(crate::core::model::ConditionFailure {
+        reason: Reason::SecretNotFound,
+        message: String::new(),
+    });
+    assert!(!contradicts(&later(&waiting).status, &AppAccess::NotGranted), "it says nothing about the app");
+}

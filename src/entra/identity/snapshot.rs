@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::api::{ClientId, Cloud, EntraIdentity, Grant, IdentityAuth, NamespacedName, TenantId};
-use crate::core::grants;
 use crate::core::sign_in::AuthMethod;
 
 /// What is needed of an `EntraIdentity` to sign in and to decide about grants.
@@ -43,11 +42,6 @@ impl IdentitySnapshot {
             auth: Arc::new(spec.auth.clone()),
             grants: spec.grants.as_slice().into(),
         }
-    }
-
-    /// Whether a grant names the namespace, the tenant and the app together.
-    pub fn is_granted(&self, namespace: &str, tenant: &TenantId, client: &ClientId) -> bool {
-        grants::is_granted(&self.grants, namespace, tenant, client)
     }
 
     /// The tenants that the operator signs in to: the home tenant first, then those of the grants.

@@ -106,7 +106,7 @@ impl GraphTokens {
     /// The token of an identity in a tenant: the cached one, or a new one. After a failure no request is sent for 30 s;
     /// until then the same failure is returned, or the earlier token while it is valid.
     ///
-    /// This does not check grants; [`IdentitySnapshot::is_granted`] does.
+    /// This does not check grants; [`grants::access`](crate::core::grants::access) does.
     pub async fn token(
         &self,
         identity: &IdentitySnapshot,

@@ -1,5 +1,8 @@
 //! Which apps are read, and with which permissions.
 
+use kit::api_proxy::{ApiProxy, write_kubeconfig};
+use kit::cluster::User;
+
 use super::*;
 
 #[tokio::test]
@@ -93,4 +96,86 @@ async fn a_permission_that_is_granted_later_is_used() {
     wait_for(&env, ConditionStatus::Unknown, "ReadForbidden").await;
     env.entra.set_roles(TENANT, IDENTITY, &["Application.Read.All"]);
     wait_for(&env, ConditionStatus::True, "ExpiryMatches").await;
+}
+
+/// Another app of the tenant, and its object in the store.
+async fn another(env: &TestEnv, graph: &Graph, name: &str, client: &str) {
+    env.entra.add_app(TENANT, client);
+    env.entra.set_secrets(TENANT, client, &["s3cret-one"]);
+    graph.set_application(TENANT, client, &[entry(SAME_DAY)]);
+    let mut spec = entra("Check");
+    merge(&mut spec, json!({"clientId": client, "destination": {"woodpecker": null, "store": {}}}));
+    env.credential(name, spec).await;
+}
+
+async fn wait_for_reason(env: &TestEnv, name: &str, reason: &str) -> MicrosoftGraphCredential {
+    env.wait_until(name, reason, |object| {
+        condition(object, ConditionType::ExpiryConfirmed).is_some_and(|it| it.reason == reason)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_grant_that_is_removed_ends_the_readings_although_the_watch_is_late() {
+    let (mut env, graph) = bare().await;
+    let proxy = ApiProxy::start(env.cluster.client_for(User::Operator).unwrap()).await.unwrap();
+    let kubeconfig = env.cluster.dir().join(format!("{}-proxy.kubeconfig", env.namespace));
+    write_kubeconfig(&kubeconfig, &proxy.url(), None).unwrap();
+    env.user = Some(kubeconfig);
+    env.start_operator().await;
+    identity(&env, json!([grant(&env.namespace, TENANT, CLIENT)])).await;
+    env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    env.account("agency", json!({})).await;
+    graph.set_application(TENANT, CLIENT, &[entry(SAME_DAY)]);
+    env.credential("sales-eu", entra("Check")).await;
+    wait_for(&env, ConditionStatus::True, "ExpiryMatches").await;
+
+    proxy.hold_watches("entraidentities");
+    identity(&env, json!([])).await;
+    let count = graph.requests().len();
+    tokio::time::sleep(SHARED_FOR).await;
+    let object = reconcile(&env, "sales-eu").await;
+    assert_eq!(condition(&object, ConditionType::ExpiryConfirmed).unwrap().reason, "GrantMissing");
+    // What was read has precedence over the watch from then on.
+    env.credential("sales-eu", json!({"displayName": "another name"})).await;
+    env.wait_until_ready("sales-eu").await;
+    wait_for(&env, ConditionStatus::Unknown, "GrantMissing").await;
+    assert_eq!(graph.requests().len(), count, "{:?}", graph.requests());
+    proxy.release_watches();
+    identity(&env, json!([grant(&env.namespace, TENANT, CLIENT)])).await;
+    wait_for(&env, ConditionStatus::True, "ExpiryMatches").await;
+}
+
+#[tokio::test]
+async fn grants_that_change_while_the_operator_is_down_take_effect_at_its_start() {
+    const LOSES: &str = "00000001-480e-4a17-9b85-3467967bd179";
+    const GAINS: &str = "00000002-480e-4a17-9b85-3467967bd179";
+    const NEVER: &str = "00000003-480e-4a17-9b85-3467967bd179";
+    let (mut env, graph) = start().await;
+    let granted = |clients: &[&str]| json!([{"namespaces": [env.namespace.clone()], "tenantId": TENANT, "clientIds": clients}]);
+    let (before, after) = (granted(&[CLIENT, LOSES]), granted(&[CLIENT, GAINS]));
+    identity(&env, before).await;
+    graph.set_application(TENANT, CLIENT, &[entry(SAME_DAY)]);
+    env.credential("sales-eu", entra("Check")).await;
+    for (name, client) in [("loses", LOSES), ("gains", GAINS), ("never", NEVER)] {
+        another(&env, &graph, name, client).await;
+    }
+    wait_for(&env, ConditionStatus::True, "ExpiryMatches").await;
+    for (name, reason) in [("loses", "ExpiryMatches"), ("gains", "GrantMissing"), ("never", "GrantMissing")] {
+        wait_for_reason(&env, name, reason).await;
+        env.wait_until_ready(name).await;
+    }
+    env.stop_operator().await;
+    identity(&env, after).await;
+    let mark = env.cluster.audit_mark().expect("the audit log can be read");
+    env.start_operator().await;
+    wait_for_reason(&env, "loses", "GrantMissing").await;
+    wait_for_reason(&env, "gains", "ExpiryMatches").await;
+    tokio::time::sleep(QUIET_TIME).await;
+    assert_eq!(graph.count(TENANT, LOSES), 1, "{:?}", graph.requests());
+    assert_eq!((graph.count(TENANT, CLIENT), graph.count(TENANT, NEVER)), (1, 0));
+    let writes = env.status_writes(mark);
+    let of = |name: &str| writes.iter().filter(|it| it.contains(&format!("Some(\"{name}\")"))).count();
+    assert_eq!((of("loses"), of("gains")), (1, 1), "{writes:?}");
+    assert_eq!((of("sales-eu"), of("never")), (0, 0), "{writes:?}");
 }

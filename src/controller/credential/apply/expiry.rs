@@ -8,6 +8,7 @@ use crate::controller::context::Context;
 use crate::controller::credential::apply::{StepOutcome, step_failed};
 use crate::controller::credential::observe::{self, Session};
 use crate::controller::error::Result;
+use crate::controller::identities::LiveAccess;
 use crate::core::app_reading::{self, AppAccess, Finding, Reading, ReadingError, ReadingFailure};
 use crate::core::app_secrets::{Entries, Hint, Known, MatchedBy, Search};
 use crate::core::error_chain::chain;
@@ -25,14 +26,15 @@ pub(super) async fn read(context: &Context, session: &mut Session) -> Result<Ste
         return Ok(StepOutcome::Requeue);
     };
     let Some(secret) = session.secret.clone() else { return Ok(StepOutcome::Done) };
-    // The grants are those that the watch has shown by now, not those of the time of the plan.
-    let granted = context.identities.granted(&session.observed.object);
-    let Some((reader, identity)) = granted else {
-        session.observed.app_access = context.app_access(&session.observed.object);
-        return Ok(StepOutcome::Done);
+    let identity = match context.identities.read_access(context, &session.observed.object).await? {
+        LiveAccess::Granted(identity) => identity,
+        LiveAccess::Denied(access) => {
+            session.observed.app_access = Some(access);
+            return Ok(StepOutcome::Done);
+        }
     };
-    let hint = Hint::of(secret.expose());
-    let reading = match find(&reader, &identity, &session.observed, hint).await {
+    let (reader, hint) = (&context.identities.reader, Hint::of(secret.expose()));
+    let reading = match find(reader, &identity, &session.observed, hint).await {
         Ok(reading) => reading,
         Err(NotSent) => {
             return Err(step_failed(Operation::List, FailureKind::Queued(QueueError::Ending), None));
