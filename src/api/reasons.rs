@@ -87,7 +87,7 @@ reasons! {
     StorageError InUse AwaitingVerification Queued OutcomeUnknown WoodpeckerUnavailable
     ExpiresSoon Expired NotExpiring
     ExpiryMatches ExpiryFollowed ExpiresEarlier ExpiresLater EntryMissing NoMatchingSecret AppInOtherTenant GrantMissing
-    IdentityNotFound IdentityNotReady ReadForbidden ReadingPending AwaitingExpiry
+    IdentityNotReady ReadForbidden ReadingPending AwaitingExpiry
     Ready InvalidObject
     TokenFileUnusable CertificateInvalid IssuerUnreachable IssuerNotTrusted AudienceNotTrusted SubjectNotTrusted
     FederationNotTrusted AssertionRejected CertificateNotTrusted ConsentMissing PermissionMissing SignInRejected SignInPending

@@ -63,7 +63,7 @@ impl Identities {
         context: &Context,
         object: &MicrosoftGraphCredential,
     ) -> Result<LiveAccess> {
-        let known = self.access(context, object).unwrap_or(AppAccess::IdentityNotFound);
+        let known = self.access(context, object).unwrap_or(AppAccess::NotGranted);
         let (Some(namespace), Some(entra)) = (&context.identity_namespace, &object.spec.entra) else {
             return Ok(LiveAccess::Denied(known));
         };
@@ -72,14 +72,15 @@ impl Identities {
         }
         let name = NamespacedName { namespace: namespace.clone(), name: entra.identity_ref.name.clone() };
         let identity = match context.read::<EntraIdentity>(&name).await {
-            Ok(Some(identity)) => identity,
-            Ok(None) => return Ok(LiveAccess::Denied(AppAccess::IdentityNotFound)),
-            Err(kube::Error::SerdeError(_)) => return Ok(LiveAccess::Denied(AppAccess::IdentityInvalid)),
+            Ok(identity) => identity,
+            // It does not match its schema.
+            Err(kube::Error::SerdeError(_)) => None,
             Err(error) => return Err(ReconcileError::ReadIdentity(error)),
         };
-        Ok(match grants::access(&identity, object) {
-            AppAccess::Granted => LiveAccess::Granted(IdentitySnapshot::of(&identity)),
-            denied => LiveAccess::Denied(denied),
+        let access = grants::access(identity.as_ref(), object);
+        Ok(match identity.filter(|_| access == AppAccess::Granted) {
+            Some(identity) => LiveAccess::Granted(IdentitySnapshot::of(&identity)),
+            None => LiveAccess::Denied(access),
         })
     }
 }

@@ -76,11 +76,11 @@ pub enum AppAccess {
     Granted,
     /// The identities have not been listed since the operator started.
     NotKnown,
-    IdentityNotFound,
-    /// The identity does not match its schema.
-    IdentityInvalid,
-    /// The identity is for another cloud.
+    /// A grant does, but the identity is being deleted.
+    IdentityDeleted,
+    /// A grant does, but the identity is for another cloud.
     OtherCloud,
+    /// No grant does, or there is no such identity. A namespace without a grant does not learn which.
     NotGranted,
 }
 

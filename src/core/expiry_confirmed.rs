@@ -36,7 +36,7 @@ pub fn event_kind(reason: Reason) -> Option<bool> {
 pub fn is_denied(status: &MicrosoftGraphCredentialStatus) -> bool {
     let has_failed = status.entra.as_deref().is_some_and(|entra| entra.consecutive_failures.is_some());
     match reason_of(status) {
-        Some(Reason::GrantMissing | Reason::IdentityNotFound) => true,
+        Some(Reason::GrantMissing) => true,
         // A sign-in that failed has the same reason.
         Some(Reason::IdentityNotReady) => !has_failed,
         _ => false,
@@ -52,8 +52,7 @@ pub fn contradicts(status: &MicrosoftGraphCredentialStatus, access: &AppAccess) 
     match access {
         AppAccess::NotKnown => false,
         AppAccess::Granted => is_denied(status),
-        AppAccess::IdentityNotFound => reason != Reason::IdentityNotFound,
-        AppAccess::IdentityInvalid | AppAccess::OtherCloud => reason != Reason::IdentityNotReady,
+        AppAccess::IdentityDeleted | AppAccess::OtherCloud => reason != Reason::IdentityNotReady,
         AppAccess::NotGranted => reason != Reason::GrantMissing,
     }
 }
@@ -94,16 +93,10 @@ fn access_problem(observed: &Observed) -> Option<(Reason, String)> {
     let identity = spec.entra.as_ref().map(|entra| entra.identity_ref.name.as_str()).unwrap_or_default();
     Some(match observed.app_access.as_ref()? {
         AppAccess::Granted | AppAccess::NotKnown => return None,
-        AppAccess::IdentityNotFound => (
-            Reason::IdentityNotFound,
-            format!(
-                "the operator's namespace has no EntraIdentity {identity}: fix spec.entra.identityRef.name, or ask the operator's administrator to create it"
-            ),
-        ),
-        AppAccess::IdentityInvalid => (
+        AppAccess::IdentityDeleted => (
             Reason::IdentityNotReady,
             format!(
-                "EntraIdentity {identity} cannot be used, because it does not match its schema or is being deleted: the operator's administrator must fix it"
+                "EntraIdentity {identity} is being deleted: ask the operator's administrator, or fix spec.entra.identityRef.name"
             ),
         ),
         AppAccess::OtherCloud => (
@@ -116,7 +109,7 @@ fn access_problem(observed: &Observed) -> Option<(Reason, String)> {
         AppAccess::NotGranted => (
             Reason::GrantMissing,
             format!(
-                "no grant of EntraIdentity {identity} names namespace {} with tenantId {} and clientId {}, so nothing was read: ask the operator's administrator to add it to the identity's spec.grants",
+                "there is no EntraIdentity {identity} with a grant for namespace {}, tenantId {} and clientId {}, so nothing was read: ask the operator's administrator to add the grant to the identity's spec.grants, or fix spec.entra.identityRef.name",
                 observed.object.namespace_name(),
                 spec.tenant_id,
                 spec.client_id
@@ -135,8 +128,8 @@ fn after_reading(
     let Some(entra) = observed.last_reading() else { return pending(observed) };
     let Some(reading) = &observed.results.reading else {
         let is_about_reading = |it: &Desired| {
-            use Reason::{AwaitingSecret, GrantMissing, IdentityNotFound, IdentityNotReady};
-            !matches!(it.reason, GrantMissing | IdentityNotFound | IdentityNotReady | AwaitingSecret)
+            use Reason::{AwaitingSecret, GrantMissing, IdentityNotReady};
+            !matches!(it.reason, GrantMissing | IdentityNotReady | AwaitingSecret)
         };
         // The status does not say why the last reading found no expiry.
         return match previous.filter(is_about_reading) {

@@ -3,13 +3,16 @@
 use crate::api::{ClientId, EntraIdentity, Grant, MicrosoftGraphCredential, TenantId};
 use crate::core::app_reading::AppAccess;
 
-/// Whether the identity may be used for the app of an object.
-pub fn access(identity: &EntraIdentity, object: &MicrosoftGraphCredential) -> AppAccess {
+/// Whether the identity may be used for the app of an object; `None` if there is no such identity, or if it does not match
+/// its schema. The grants come first: without one, nothing is said about the identity.
+pub fn access(identity: Option<&EntraIdentity>, object: &MicrosoftGraphCredential) -> AppAccess {
     let spec = &object.spec;
+    let granted = identity.filter(|identity| {
+        is_granted(&identity.spec.grants, object.namespace_name(), &spec.tenant_id, &spec.client_id)
+    });
+    let Some(identity) = granted else { return AppAccess::NotGranted };
     if identity.metadata.deletion_timestamp.is_some() {
-        AppAccess::IdentityInvalid
-    } else if !is_granted(&identity.spec.grants, object.namespace_name(), &spec.tenant_id, &spec.client_id) {
-        AppAccess::NotGranted
+        AppAccess::IdentityDeleted
     } else if identity.spec.cloud() != spec.cloud() {
         AppAccess::OtherCloud
     } else {

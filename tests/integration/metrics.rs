@@ -57,7 +57,7 @@ async fn a_scrape_reports_each_object() {
         (format!("graph_credential_verified{own},reason=\"TokenIssued\"}}"), "1".to_owned()),
         (format!("graph_credential_suspended{own}}}"), "0".to_owned()),
         // The operator uses no identities.
-        (format!("graph_credential_expiry_confirmed{store},reason=\"IdentityNotFound\"}}"), "0".to_owned()),
+        (format!("graph_credential_expiry_confirmed{store},reason=\"GrantMissing\"}}"), "0".to_owned()),
         (format!("graph_credential_expiry_timestamp_seconds{own}}}"), expiry.as_second().to_string()),
         (format!("graph_credential_verified_timestamp_seconds{own}}}"), last_verified_time.to_string()),
         (

@@ -197,11 +197,8 @@ entries! {
             "Microsoft Graph shows no such app in the tenant to the identity.",
             "Check `clientId` and `tenantId`, and the permissions of the EntraIdentity.";
         GrantMissing: Unknown, OperatorAdmin,
-            "No grant of the EntraIdentity names the namespace, the tenant and the app together; nothing was read.",
-            "Add the grant to the EntraIdentity's `spec.grants`.";
-        IdentityNotFound: Unknown, OperatorAdmin,
-            "The operator's namespace has no EntraIdentity of this name, or the operator does not use EntraIdentities.",
-            "Create it and run the operator with `--entra-identities`, or fix `spec.entra.identityRef.name`.";
+            "There is no EntraIdentity of this name with a grant for the namespace, the tenant and the app together, or the operator does not use EntraIdentities; nothing was read.",
+            "Add the grant to the EntraIdentity's `spec.grants` and run the operator with `--entra-identities`, or fix `spec.entra.identityRef.name`.";
         IdentityNotReady: Unknown, OperatorAdmin,
             "The EntraIdentity cannot be used for the tenant.",
             "See the conditions of the EntraIdentity.";

@@ -97,17 +97,14 @@ impl Objects {
     fn app_access(&self, object: &MicrosoftGraphCredential) -> Option<AppAccess> {
         let name = object.spec.entra.as_ref()?.identity_ref.name.clone();
         let Some(namespace) = self.identity_namespace.clone() else {
-            return Some(AppAccess::IdentityNotFound);
+            return Some(AppAccess::NotGranted);
         };
         if !self.identities.is_listed() {
             return Some(AppAccess::NotKnown);
         }
         let identity = self.identities.by_name(&NamespacedName { namespace, name });
-        Some(match identity.map(|entry| entry.object.0.as_ref()) {
-            None => AppAccess::IdentityNotFound,
-            Some(Err(_invalid)) => AppAccess::IdentityInvalid,
-            Some(Ok(identity)) => grants::access(identity, object),
-        })
+        let valid = identity.and_then(|entry| entry.object.0.as_ref().ok());
+        Some(grants::access(valid, object))
     }
 
     /// Whether the condition of the object says something else than its access now.

@@ -94,17 +94,13 @@ fn a_followed_expiry_is_named() {
 fn a_missing_grant_is_named_and_nothing_about_the_app() {
     for (access, expected) in [
         (AppAccess::NotGranted, Reason::GrantMissing),
-        (AppAccess::IdentityNotFound, Reason::IdentityNotFound),
-        (AppAccess::IdentityInvalid, Reason::IdentityNotReady),
+        (AppAccess::IdentityDeleted, Reason::IdentityNotReady),
         (AppAccess::OtherCloud, Reason::IdentityNotReady),
     ] {
         let observed = Observed { app_access: Some(access), ..with_entra("Check") };
         let (status, reason, message) = said(&observed);
         assert_eq!((status, reason), (ConditionStatus::Unknown, expected));
-        assert!(
-            message.contains("EntraIdentity agency-reader") || message.contains("no EntraIdentity"),
-            "{message}"
-        );
+        assert!(message.contains("EntraIdentity agency-reader"), "{message}");
     }
     let observed = Observed { app_access: Some(AppAccess::NotGranted), ..with_entra("Check") };
     let message = said(&observed).2;
@@ -254,8 +250,7 @@ fn a_status_contradicts_an_access_that_it_does_not_name() {
         observed = later(&observed);
         observed.status
     };
-    let all =
-        [AppAccess::Granted, AppAccess::NotGranted, AppAccess::IdentityNotFound, AppAccess::IdentityInvalid];
+    let all = [AppAccess::Granted, AppAccess::NotGranted, AppAccess::IdentityDeleted];
     for before in &all {
         let status = said_with(before.clone());
         assert!(!contradicts(&status, &AppAccess::NotKnown));
@@ -263,7 +258,7 @@ fn a_status_contradicts_an_access_that_it_does_not_name() {
             assert_eq!(contradicts(&status, now), before != now, "{before:?} {now:?}");
         }
     }
-    assert!(!contradicts(&said_with(AppAccess::OtherCloud), &AppAccess::IdentityInvalid), "the same reason");
+    assert!(!contradicts(&said_with(AppAccess::OtherCloud), &AppAccess::IdentityDeleted), "the same reason");
 
     // A sign-in that failed has the reason of an identity that cannot be used, and is no contradiction.
     let error = failure(ReadingFailure::NoToken { is_temporary: false });

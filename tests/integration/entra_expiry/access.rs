@@ -1,5 +1,6 @@
 //! Which apps are read, and with which permissions.
 
+use graph_credential_operator::api::Cloud;
 use kit::api_proxy::{ApiProxy, write_kubeconfig};
 use kit::cluster::User;
 
@@ -72,7 +73,7 @@ async fn a_grant_that_is_removed_ends_the_readings_and_one_that_is_added_begins_
     identity(&env, json!([grant(&env.namespace, TENANT, CLIENT)])).await;
     wait_for(&env, ConditionStatus::True, "ExpiryMatches").await;
     env.api::<EntraIdentity>().delete("reader", &kube::api::DeleteParams::default()).await.expect("deleted");
-    wait_for(&env, ConditionStatus::Unknown, "IdentityNotFound").await;
+    wait_for(&env, ConditionStatus::Unknown, "GrantMissing").await;
 }
 
 #[tokio::test]
@@ -137,7 +138,9 @@ async fn a_grant_that_is_removed_ends_the_readings_although_the_watch_is_late() 
     let object = reconcile(&env, "sales-eu").await;
     assert_eq!(condition(&object, ConditionType::ExpiryConfirmed).unwrap().reason, "GrantMissing");
     // What was read has precedence over the watch from then on.
-    env.credential("sales-eu", json!({"displayName": "another name"})).await;
+    let mut renamed = entra("Check");
+    merge(&mut renamed, json!({"displayName": "another name"}));
+    env.credential("sales-eu", renamed).await;
     env.wait_until_ready("sales-eu").await;
     wait_for(&env, ConditionStatus::Unknown, "GrantMissing").await;
     assert_eq!(graph.requests().len(), count, "{:?}", graph.requests());
@@ -178,4 +181,52 @@ async fn grants_that_change_while_the_operator_is_down_take_effect_at_its_start(
     let of = |name: &str| writes.iter().filter(|it| it.contains(&format!("Some(\"{name}\")"))).count();
     assert_eq!((of("loses"), of("gains")), (1, 1), "{writes:?}");
     assert_eq!((of("sales-eu"), of("never")), (0, 0), "{writes:?}");
+}
+
+#[tokio::test]
+async fn a_namespace_without_a_grant_does_not_learn_which_identities_there_are() {
+    let (env, graph) = start().await;
+    graph.set_application(TENANT, CLIENT, &[entry(SAME_DAY)]);
+    // One that exists and is for another cloud, one that is being deleted, and one that does not exist.
+    identity(&env, json!([])).await;
+    let patch = json!({"metadata": {"finalizers": ["example.com/keep"]}});
+    let identities = env.api::<EntraIdentity>();
+    identities.patch("reader", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    let mut other = identities.get("reader").await.unwrap().spec;
+    other.cloud = Some(Cloud::China);
+    env.apply::<EntraIdentity>("other", json!({"spec": other})).await.unwrap();
+    identities.delete("reader", &kube::api::DeleteParams::default()).await.expect("it is deleted later");
+    let message_for = async |name: &str| {
+        let mut spec = entra("Check");
+        merge(&mut spec, json!({"entra": {"identityRef": {"name": name}}}));
+        env.credential("sales-eu", spec).await;
+        let text = |object: &MicrosoftGraphCredential| {
+            let condition = condition(object, ConditionType::ExpiryConfirmed)?;
+            condition.message.contains(&format!(" {name} ")).then(|| condition.message.clone())
+        };
+        let object = env.wait_until("sales-eu", name, |object| text(object).is_some()).await;
+        assert_eq!(condition(&object, ConditionType::ExpiryConfirmed).unwrap().reason, "GrantMissing");
+        text(&object).unwrap().replace(name, "NAME")
+    };
+    let missing = message_for("missing").await;
+    assert_eq!(message_for("other").await, missing);
+    assert_eq!(message_for("reader").await, missing);
+    // With a grant, it is said what is wrong with the identity.
+    let granted = json!({"spec": {"grants": [grant(&env.namespace, TENANT, CLIENT)]}});
+    for (name, part) in [("reader", "being deleted"), ("other", "another cloud")] {
+        let (params, patch) = (PatchParams::default(), Patch::Merge(&granted));
+        identities.patch(name, &params, &patch).await.expect("the grant can be added");
+        let mut spec = entra("Check");
+        merge(&mut spec, json!({"entra": {"identityRef": {"name": name}}}));
+        env.credential("sales-eu", spec).await;
+        let what = format!("{name}: {part}");
+        env.wait_until("sales-eu", &what, |object| {
+            let condition = condition(object, ConditionType::ExpiryConfirmed);
+            condition.is_some_and(|it| it.reason == "IdentityNotReady" && it.message.contains(part))
+        })
+        .await;
+    }
+    assert_eq!(graph.requests().len(), 0);
+    let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    identities.patch("reader", &PatchParams::default(), &patch).await.expect("it can be deleted");
 }

@@ -53,8 +53,7 @@ fn no_app_is_read_without_a_grant() {
         None,
         Some(AppAccess::NotGranted),
         Some(AppAccess::NotKnown),
-        Some(AppAccess::IdentityNotFound),
-        Some(AppAccess::IdentityInvalid),
+        Some(AppAccess::IdentityDeleted),
         Some(AppAccess::OtherCloud),
     ] {
         let observed = Observed { app_access: access, ..with_entra("Check") };
