@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::api::NamespacedName;
 
-use crate::api::{AccountName, MicrosoftGraphCredential};
+use crate::api::{AccountName, MicrosoftGraphCredential, TenantId};
 use crate::controller::index::{Due, Effects, Index, Objects, Referrer, ReleasedApp};
 use crate::controller::kind::Kind;
 use crate::controller::queue::{QueueSender, VerificationSlots};
@@ -109,8 +109,8 @@ impl Requeuer {
                 self.account_after(change.account, self.count_pace);
             }
         }
-        for user in identities.iter().flat_map(|name| self.index.users_of_identity(name)) {
-            self.credential(&user);
+        for name in &identities {
+            self.users_of_identity(name, |_| true);
         }
         for released in &released_apps {
             self.requeue_next_owner(released);
@@ -139,6 +139,13 @@ impl Requeuer {
                 self.index.change_account(own, None, |account| account.secret_changes += 1);
                 self.account(own);
             }
+        }
+    }
+
+    /// Reconciles the credentials in these tenants that a change of their identity concerns.
+    pub fn users_of_identity(&self, name: &str, is_concerned: impl Fn(&TenantId) -> bool) {
+        for own in self.index.concerned_by_identity(name, is_concerned) {
+            self.credential(&own);
         }
     }
 

@@ -62,6 +62,8 @@ pub struct Observed {
     pub namespace_deleted_at: Option<Timestamp>,
     /// Whether its app may be read at Microsoft Entra; `None` without `spec.entra`.
     pub app_access: Option<AppAccess>,
+    /// Whether the app, which could not be read, must be read again, because the identity changed.
+    pub is_reading_requested: bool,
     /// Whether the account changed since it rejected a step, for example because it got another key.
     pub account_changed: bool,
     /// Whether `status` holds a change at the destination that is not persisted yet.

@@ -206,6 +206,14 @@ impl TenantChecks {
         others.map(|(tenant, check)| (tenant, &check.result))
     }
 
+    /// The tenants in which the identity is ready, and was not by those earlier results.
+    pub fn recovered_since(&self, earlier: &Self) -> Vec<TenantId> {
+        let is_recovered = |tenant: &&TenantId| {
+            *self.result(tenant) == TenantResult::Ready && *earlier.result(tenant) != TenantResult::Ready
+        };
+        self.tenants.keys().filter(is_recovered).cloned().collect()
+    }
+
     pub fn count(&self) -> usize {
         self.tenants.len()
     }

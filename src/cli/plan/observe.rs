@@ -138,6 +138,7 @@ impl Planner<'_> {
             namespace_deleted_at: None,
             // Which identities there are is the business of the operator's administrator.
             app_access: object.spec.entra.as_ref().map(|_| AppAccess::NotKnown),
+            is_reading_requested: false,
             account_changed: false,
             has_unpersisted_changes: false,
             results: StepResults::default(),

@@ -60,11 +60,11 @@ pub async fn observe(context: &Context, own: &NamespacedName, scope: ReadScope) 
     let (candidate, claim) = claim(context, &object, account.as_deref());
     let (settles_in, change_settles_in) = settle_deadlines(context, &object, &status);
     let verification = cached_verification(context, &object, &source);
-    let uid = object.metadata.uid.as_deref().unwrap_or_default();
-    let account_changed = context.index.with(uid, |known| std::mem::take(&mut known.account_changed));
+    let (account_changed, is_reading_requested) = take_changes(context, &object);
     let observed = Observed {
         namespace_deleted_at: blocking_namespace_deleted_at(context, &object).await?,
         app_access: context.app_access(&object),
+        is_reading_requested,
         cached_entries: account.as_ref().and_then(|account| cached_entries(context, &object, account)),
         object,
         written: status.clone(),
@@ -79,7 +79,7 @@ pub async fn observe(context: &Context, own: &NamespacedName, scope: ReadScope) 
         settles_in,
         change_settles_in,
         claim,
-        account_changed: account_changed == Some(true),
+        account_changed,
         has_unpersisted_changes: false,
         results: StepResults { verification, failure: record.failure, ..StepResults::default() },
     };
@@ -95,6 +95,15 @@ pub async fn observe(context: &Context, own: &NamespacedName, scope: ReadScope) 
         queued_in: None,
         created: None,
     }))
+}
+
+/// Whether the account changed since the last reconcile, and whether the app must be read again.
+fn take_changes(context: &Context, object: &MicrosoftGraphCredential) -> (bool, bool) {
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    let changes = context
+        .index
+        .with(uid, |known| (std::mem::take(&mut known.account_changed), known.is_reading_requested));
+    changes.unwrap_or_default()
 }
 
 /// The object's candidacy for its app at the account, and whether it has the claim.

@@ -34,7 +34,12 @@ pub(super) async fn run(context: &Context, own: &NamespacedName) -> Result<Compl
     let status = object.status.clone().unwrap_or_default();
     let secret = secret_version(context, &identity).await?;
     let mut checked = begin(context, &identity, &object, secret.as_ref());
+    let before = checked.checks.clone();
     sign_in_where_due(context, &identity, &mut checked.checks).await?;
+    let recovered = checked.checks.recovered_since(&before);
+    if !recovered.is_empty() {
+        context.requeuer.users_of_identity(&own.name, |tenant| recovered.contains(tenant));
+    }
     let now = Timestamp::now();
     checked.checks.end_round(now);
     context.graph_tokens.retain(&context.index.identities());

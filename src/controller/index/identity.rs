@@ -3,7 +3,7 @@
 
 use kube::core::{DeserializeGuard, ObjectMeta};
 
-use crate::api::{EntraIdentity, MicrosoftGraphCredential, NamespacedName};
+use crate::api::{EntraIdentity, MicrosoftGraphCredential, NamespacedName, TenantId};
 use crate::controller::identity::IdentityState;
 use crate::controller::index::entry::{Entry, Indexed};
 use crate::controller::index::keys::{Key, Rank};
@@ -70,9 +70,29 @@ impl Index {
         self.objects().app_access(object)
     }
 
-    /// The credentials whose spec names this `EntraIdentity`.
-    pub fn users_of_identity(&self, name: &str) -> Vec<NamespacedName> {
-        self.objects().credentials.find(&Key::Identity(name)).map(Entry::name).collect()
+    /// The credentials in these tenants that a change of their `EntraIdentity` concerns: those whose status contradicts what
+    /// is known of it, and those whose app could not be read, which is read again at once.
+    pub fn concerned_by_identity(
+        &self,
+        name: &str,
+        is_concerned: impl Fn(&TenantId) -> bool,
+    ) -> Vec<NamespacedName> {
+        let objects = &mut *self.objects();
+        let mut concerned = Vec::new();
+        for entry in objects.credentials.find(&Key::Identity(name)) {
+            let Ok(object) = &entry.object.0 else { continue };
+            let entra = object.status.as_ref().and_then(|status| status.entra.as_deref());
+            let has_failed = entra.is_some_and(|entra| entra.consecutive_failures.is_some());
+            if is_concerned(&object.spec.tenant_id) && (has_failed || objects.contradicts_identity(object)) {
+                concerned.push((entry.uid().to_owned(), entry.name(), has_failed));
+            }
+        }
+        for (uid, ..) in concerned.iter().filter(|(_, _, has_failed)| *has_failed) {
+            if let Some(entry) = objects.credentials.by_uid_mut(uid) {
+                entry.state.is_reading_requested = true;
+            }
+        }
+        concerned.into_iter().map(|(_, name, _)| name).collect()
     }
 
     /// Whether the status of the object contradicts what is known of its identity.

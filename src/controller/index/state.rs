@@ -24,6 +24,8 @@ pub struct CredentialState {
     /// Its wait for a permit of its account's queue. A short wait is not written to the status.
     pub waiting: Option<Box<Waiting>>,
     pub account_changed: bool,
+    /// Whether its app, which could not be read, must be read again, because its identity changed.
+    pub is_reading_requested: bool,
     pub claims: Vec<Arc<ClaimKey>>,
 }
 

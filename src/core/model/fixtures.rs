@@ -93,6 +93,7 @@ pub(crate) fn fresh(spec: &Value) -> Observed {
         claim: Claim::Granted,
         namespace_deleted_at: None,
         app_access: None,
+        is_reading_requested: false,
         account_changed: false,
         has_unpersisted_changes: false,
         results: StepResults::default(),

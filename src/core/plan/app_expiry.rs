@@ -30,7 +30,8 @@ pub(super) fn plan_reading(observed: &Observed, policy: &OperatorPolicy, now: Ti
 
 fn is_due(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -> bool {
     let is_changed = observed.object.metadata.generation != Some(observed.status.observed_generation)
-        || observed.object.is_reconcile_requested();
+        || observed.object.is_reconcile_requested()
+        || observed.is_reading_requested;
     observed.may_read_app()
         && observed.results.reading.is_none()
         && (is_changed || reading_due_at(observed, observed.last_reading(), policy, now) <= now)

@@ -1,6 +1,6 @@
 //! Which apps are read, and with which permissions.
 
-use graph_credential_operator::api::Cloud;
+use graph_credential_operator::api::{Cloud, RECONCILE_REQUESTED_AT};
 use kit::api_proxy::{ApiProxy, write_kubeconfig};
 use kit::cluster::User;
 
@@ -229,4 +229,46 @@ async fn a_namespace_without_a_grant_does_not_learn_which_identities_there_are()
     assert_eq!(graph.requests().len(), 0);
     let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     identities.patch("reader", &PatchParams::default(), &patch).await.expect("it can be deleted");
+}
+
+#[tokio::test]
+async fn apps_that_could_not_be_read_are_read_at_once_when_their_identity_changes() {
+    const OTHER: &str = "22222222-480e-4a17-9b85-3467967bd179";
+    let (mut env, graph) = start_with(&[]).await;
+    env.credential("sales-eu", entra("Check")).await;
+    graph.set_application(TENANT, CLIENT, &[entry(SAME_DAY)]);
+    wait_for(&env, ConditionStatus::Unknown, "ReadForbidden").await;
+    env.wait_until_ready("sales-eu").await;
+    wait_an_hour(&mut env).await;
+    // The identity gets the permission, and finds out.
+    let count = graph.requests().len();
+    env.entra.set_roles(TENANT, IDENTITY, &["Application.Read.All"]);
+    let requested = json!({"metadata": {"annotations": {RECONCILE_REQUESTED_AT: "now"}}});
+    let identities = env.api::<EntraIdentity>();
+    identities.patch("reader", &PatchParams::default(), &Patch::Merge(requested)).await.unwrap();
+    wait_for(&env, ConditionStatus::True, "ExpiryMatches").await;
+    assert_eq!(graph.requests().len(), count + 1, "{:?}", graph.requests());
+
+    // Another app of the identity can read it.
+    graph.fail_always(Fault::Forbidden);
+    read_again(&env, &graph).await;
+    wait_for(&env, ConditionStatus::Unknown, "ReadForbidden").await;
+    wait_an_hour(&mut env).await;
+    graph.clear_faults();
+    env.entra.set_secrets(TENANT, OTHER, &["identity-secret"]);
+    env.entra.set_roles(TENANT, OTHER, &["Application.Read.All"]);
+    let patch = Patch::Merge(json!({"spec": {"clientId": OTHER}}));
+    identities.patch("reader", &PatchParams::default(), &patch).await.expect("the identity can be changed");
+    wait_for(&env, ConditionStatus::True, "ExpiryMatches").await;
+}
+
+/// Restarts the operator with a next reading of the app in an hour.
+async fn wait_an_hour(env: &mut TestEnv) {
+    env.stop_operator().await;
+    let at = jiff::Timestamp::now() + Duration::from_hours(1);
+    let entra = json!({"nextAttemptTime": at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()});
+    let patch = Patch::Merge(json!({"status": {"entra": entra}}));
+    let credentials = env.api::<MicrosoftGraphCredential>();
+    credentials.patch_status("sales-eu", &PatchParams::default(), &patch).await.expect("it can be changed");
+    env.start_operator().await;
 }

@@ -33,6 +33,8 @@ pub(super) async fn read(context: &Context, session: &mut Session) -> Result<Ste
             return Ok(StepOutcome::Done);
         }
     };
+    let uid = session.observed.object.metadata.uid.as_deref().unwrap_or_default();
+    context.index.with(uid, |known| known.is_reading_requested = false);
     let (reader, hint) = (&context.identities.reader, Hint::of(secret.expose()));
     let reading = match find(reader, &identity, &session.observed, hint).await {
         Ok(reading) => reading,

@@ -71,6 +71,11 @@ fn a_change_of_the_spec_or_a_request_reads_the_app_at_once() {
     requested.object.metadata.annotations = Some([annotation].into());
     requested.results.verification = Some(issued());
     assert_eq!(step_of(&requested), Step::ReadExpiry);
+    let mut fails = read("Check");
+    fails.status.entra.as_mut().unwrap().next_attempt_time = Some(Time(now() + Duration::from_hours(1)));
+    assert_eq!(conclusion_of(&fails).state, ReconcileState::UpToDate);
+    fails.is_reading_requested = true;
+    assert_eq!(step_of(&fails), Step::ReadExpiry, "its identity changed");
     let mut another = read("Check");
     if let Source::Usable(source) = &mut another.source {
         source.reading.as_mut().unwrap().is_recorded = false;
