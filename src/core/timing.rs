@@ -37,7 +37,7 @@ timing! {
     app_reading_retry = Duration::from_secs(15);
     /// How long an earlier expiry, or the absence of an entry, must be read before it counts.
     app_reading_confirmation = Duration::from_mins(5);
-    /// Maximum age of a reading that several objects of one app share.
+    /// Maximum age of a reading that several objects of one app share, if it is new for each of them.
     app_reading_max_age = Duration::from_mins(1);
     /// Timeout of a request to Woodpecker: its queue may take 15 s, and on create and update it calls Microsoft itself.
     woodpecker_call = Duration::from_secs(45);

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::time::Instant;
 
+use crate::api::conditions::whole_second;
 use crate::api::{ClientId, SecretHolder, TenantId};
 use crate::core::app_secrets::AppSecret;
 use crate::core::graph_error::GraphError;
@@ -38,7 +39,23 @@ pub struct ReadTarget {
 type Key = (String, i64, ReadTarget);
 
 /// The last reading of one target, locked while it is being read.
-type Slot = Arc<tokio::sync::Mutex<Option<(Instant, Read)>>>;
+type Slot = Arc<tokio::sync::Mutex<Option<Last>>>;
+
+/// A reading, or an attempt.
+struct Last {
+    began: Instant,
+    ended: Instant,
+    read: Read,
+}
+
+/// Which reading of another object may be shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// A recent one that is newer than the one before; a failure only by those who waited for it.
+    Recent { newer_than: Option<Timestamp> },
+    /// One that began after the call, because a user requested it.
+    Later,
+}
 
 type Read = Result<Arc<Holding>, ReadError>;
 
@@ -65,19 +82,21 @@ pub enum ReadError {
 // === impl AppReader ===
 
 impl AppReader {
-    /// Objects of one app share readings that are not older than `max_age`.
+    /// Objects of one app share readings that are not older than `max_age`; see [`Sharing`].
     pub fn new(client: GraphClient, tokens: GraphTokens, max_age: Duration) -> Self {
         Self(Arc::new(Shared { client, tokens, max_age, recent: Mutex::default() }))
     }
 
-    /// Reads an application or a service principal, unless it was just read. This does not check grants;
+    /// Reads an application or a service principal, unless there is a reading to share. This does not check grants;
     /// [`grants::access`](crate::core::grants::access) does.
-    pub async fn read(&self, identity: &IdentitySnapshot, target: &ReadTarget) -> Read {
+    pub async fn read(&self, identity: &IdentitySnapshot, target: &ReadTarget, sharing: Sharing) -> Read {
+        let called = Instant::now();
         let slot = self.slot((identity.uid.clone(), identity.generation, target.clone()));
         let mut last = slot.lock().await;
-        if let Some((_, read)) = last.as_ref().filter(|(at, _)| at.elapsed() < self.0.max_age) {
-            return read.clone();
+        if let Some(last) = last.as_ref().filter(|last| last.is_shared(called, sharing, self.0.max_age)) {
+            return last.read.clone();
         }
+        let began = Instant::now();
         let read = self.send(identity, target).await;
         let is_sent = !matches!(
             &read,
@@ -85,7 +104,7 @@ impl AppReader {
                 | ReadError::Token(GraphTokenError::NotLeading(_)))
         );
         if is_sent {
-            *last = Some((Instant::now(), read.clone()));
+            *last = Some(Last { began, ended: Instant::now(), read: read.clone() });
         }
         read
     }
@@ -121,10 +140,85 @@ impl AppReader {
         let is_used = |slot: &Slot| {
             let recent = slot
                 .try_lock()
-                .map(|last| last.as_ref().is_some_and(|(at, _)| at.elapsed() < self.0.max_age));
+                .map(|last| last.as_ref().is_some_and(|last| last.began.elapsed() < self.0.max_age));
             Arc::strong_count(slot) > 1 || recent.unwrap_or(true)
         };
         recent.retain(|_, slot| is_used(slot));
         recent.entry(key).or_default().clone()
+    }
+}
+
+// === impl Last ===
+
+impl Last {
+    /// Whether it answers a call that came at that time.
+    fn is_shared(&self, called: Instant, sharing: Sharing, max_age: Duration) -> bool {
+        match (sharing, &self.read) {
+            (Sharing::Later, _) => self.began >= called,
+            (Sharing::Recent { .. }, Err(_)) => self.ended > called,
+            (Sharing::Recent { newer_than }, Ok(holding)) => {
+                let is_newer = newer_than.is_none_or(|before| whole_second(holding.at) > before);
+                is_newer && self.began.elapsed() < max_age
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX_AGE: Duration = Duration::from_mins(1);
+    const ANY: Sharing = Sharing::Recent { newer_than: None };
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    /// A request from now on that takes two seconds.
+    async fn ended(read: Read) -> Last {
+        let began = Instant::now();
+        tokio::time::advance(Duration::from_secs(2)).await;
+        Last { began, ended: Instant::now(), read }
+    }
+
+    fn success() -> Arc<Holding> {
+        Arc::new(Holding { at: at(100), secrets: None, home_tenant: None })
+    }
+
+    fn failure() -> ReadError {
+        let error = RequestError::Graph { error: GraphError::Unavailable, retry_after: None };
+        ReadError::Request(error)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_recent_reading_is_shared_by_those_for_whom_it_is_new() {
+        let last = ended(Ok(success())).await;
+        let newer_than = |second| Sharing::Recent { newer_than: Some(at(second)) };
+        for (sharing, expected) in
+            [(ANY, true), (newer_than(99), true), (newer_than(100), false), (newer_than(101), false)]
+        {
+            assert_eq!(last.is_shared(Instant::now(), sharing, MAX_AGE), expected, "{sharing:?}");
+        }
+        tokio::time::advance(MAX_AGE).await;
+        assert!(!last.is_shared(Instant::now(), ANY, MAX_AGE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_is_shared_only_by_those_who_waited_for_it() {
+        let before = Instant::now();
+        let last = ended(Err(failure())).await;
+        assert!(last.is_shared(before, ANY, MAX_AGE) && last.is_shared(before, Sharing::Later, MAX_AGE));
+        assert!(!last.is_shared(Instant::now(), ANY, MAX_AGE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_requested_reading_begins_after_the_request() {
+        let before = Instant::now();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let last = ended(Ok(success())).await;
+        assert!(last.is_shared(before, Sharing::Later, MAX_AGE), "it waited for its turn");
+        let meanwhile = last.began + Duration::from_secs(1);
+        assert!(!last.is_shared(meanwhile, Sharing::Later, MAX_AGE));
     }
 }

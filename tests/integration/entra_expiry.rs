@@ -20,8 +20,6 @@ const OTHER_KEY: &str = "770007de-a1b2-4c3d-8e5f-678901234567";
 /// On the day of the given expiry.
 const SAME_DAY: &str = "2027-11-28T10:00:00.0580414Z";
 const EARLIER: &str = "2027-05-01T08:00:00Z";
-/// Longer than readings are shared: a minute, divided by the time scale.
-const SHARED_FOR: Duration = Duration::from_millis(3200);
 
 /// The identity may read every app of the tenant, and its grant names the environment's app.
 async fn start() -> (TestEnv, Graph) {
@@ -85,10 +83,9 @@ async fn reconcile(env: &TestEnv, name: &str) -> MicrosoftGraphCredential {
     .await
 }
 
-/// Requests a reconcile once the last reading is too old to be shared, so that the app is read again.
+/// Requests a reconcile, which reads the app again.
 async fn read_again(env: &TestEnv, graph: &Graph) -> MicrosoftGraphCredential {
     let before = graph.requests().len();
-    tokio::time::sleep(SHARED_FOR).await;
     let object = reconcile(env, "sales-eu").await;
     assert!(graph.requests().len() > before, "the app is read again");
     object
@@ -266,4 +263,27 @@ async fn an_object_without_the_setting_costs_no_request_and_no_status() {
         status.entra.is_none() && condition(object, ConditionType::ExpiryConfirmed).is_none()
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_requested_reconcile_reads_the_app_again_and_no_failure_is_kept() {
+    let (mut env, graph) = bare().await;
+    // Readings are shared for a minute.
+    env.time_scale = 1;
+    env.start_operator().await;
+    identity(&env, json!([grant(&env.namespace, TENANT, CLIENT)])).await;
+    env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    graph.set_application(TENANT, CLIENT, &[entry(SAME_DAY)]);
+    graph.fail_next(1, Fault::Html503);
+    let mut spec = entra("Check");
+    merge(&mut spec, json!({"destination": {"woodpecker": null, "store": {}}}));
+    env.credential("sales-eu", spec).await;
+    wait_for(&env, ConditionStatus::Unknown, "MicrosoftUnavailable").await;
+    assert_eq!(graph.requests().len(), 1);
+    let object = reconcile(&env, "sales-eu").await;
+    assert_eq!(condition(&object, ConditionType::ExpiryConfirmed).unwrap().reason, "ExpiryMatches");
+    assert_eq!(graph.requests().len(), 2);
+    graph.set_application(TENANT, CLIENT, &[entry(EARLIER)]);
+    assert_eq!(pending_count(&reconcile(&env, "sales-eu").await), Some(1));
+    assert_eq!(graph.requests().len(), 3);
 }

@@ -134,7 +134,6 @@ async fn a_grant_that_is_removed_ends_the_readings_although_the_watch_is_late() 
     proxy.hold_watches("entraidentities");
     identity(&env, json!([])).await;
     let count = graph.requests().len();
-    tokio::time::sleep(SHARED_FOR).await;
     let object = reconcile(&env, "sales-eu").await;
     assert_eq!(condition(&object, ConditionType::ExpiryConfirmed).unwrap().reason, "GrantMissing");
     // What was read has precedence over the watch from then on.

@@ -17,7 +17,7 @@ use crate::core::graph_error::GraphError;
 use crate::core::model::{Observed, Source};
 use crate::core::token_result::TokenResult;
 use crate::entra::identity::{GraphTokenError, IdentitySnapshot};
-use crate::graph::{AppReader, Holding, ReadError, ReadTarget, RequestError};
+use crate::graph::{AppReader, Holding, ReadError, ReadTarget, RequestError, Sharing};
 
 /// Reads the app, and puts what it means for the secret into the status.
 pub(super) async fn read(context: &Context, session: &mut Session) -> Result<StepOutcome> {
@@ -98,9 +98,14 @@ async fn find(
         SecretHolder::ServicePrincipal => SecretHolder::Application,
     };
     let spec = &observed.object.spec;
+    let sharing = if observed.object.is_reconcile_requested() {
+        Sharing::Later
+    } else {
+        Sharing::Recent { newer_than: last.and_then(|last| Some(last.last_read_time.as_ref()?.0)) }
+    };
     let target =
         |holder| ReadTarget { tenant: spec.tenant_id.clone(), client: spec.client_id.clone(), holder };
-    let one = match reader.read(identity, &target(first)).await {
+    let one = match reader.read(identity, &target(first), sharing).await {
         Ok(one) => one,
         Err(error) => return failed(&error),
     };
@@ -109,7 +114,7 @@ async fn find(
     {
         return Ok(reading(one.at, found, &spec.tenant_id, (&one, &one)));
     }
-    let other = match reader.read(identity, &target(second)).await {
+    let other = match reader.read(identity, &target(second), sharing).await {
         Ok(other) => other,
         Err(error) => return failed(&error),
     };
