@@ -19,9 +19,6 @@ use crate::core::{backoff, clock};
 /// Readings after which a pending change counts.
 const CONFIRMATIONS: i32 = 3;
 
-/// A secret that expires within that time is read more often.
-const SOON: Duration = Duration::from_hours(24 * 30);
-
 /// Age of the last reading from which a failure to read is reported, although an earlier reading succeeded.
 pub const OUTDATED_AFTER: Duration = Duration::from_hours(24 * 7);
 
@@ -107,7 +104,8 @@ pub fn after(before: EntraStatus, reading: &Reading, timing: &Timing) -> EntraSt
         }
         // A new entry may show up minutes later, and so may an app that is hidden by a lag or a lost permission.
         Finding::Ambiguous { .. } | Finding::NotFound | Finding::OtherTenant(_) | Finding::AppNotFound => {
-            with_retry(next, at, Duration::ZERO, timing.app_reading_soon, timing)
+            // A tenth less is still a day.
+            with_retry(next, at, Duration::ZERO, timing.app_reading * 10 / 9, timing)
         }
     }
 }
@@ -204,9 +202,7 @@ pub fn due_at(status: &EntraStatus, app: &str, timing: &Timing, now: Timestamp) 
         let last = clock::happened(pending.last_read_time.0, now).unwrap_or(last);
         return last + timing.app_reading_confirmation / 2;
     }
-    let expires_soon = status.expires_at.as_ref().is_some_and(|it| last <= it.0 && it.0 <= now + SOON);
-    let period = if expires_soon { timing.app_reading_soon } else { timing.app_reading };
-    next_slot(last, app, period)
+    next_slot(last, app, timing.app_reading)
 }
 
 /// The first time after `last`, and not soon after it, that is a whole number of periods after a moment that is fixed
@@ -353,20 +349,31 @@ mod tests {
     }
 
     #[test]
-    fn a_settled_app_is_read_once_a_day_at_its_own_time_and_every_six_hours_before_the_expiry() {
-        let mut status = read(&EntraStatus::default(), 0, found(DATE));
-        let (mut at, mut times) = (now(), Vec::new());
-        for _ in 0..5 {
-            at = due_at(&status, "tenant/client", &TIMING, at);
-            times.push(at);
-            status = after(status, &Reading { at, result: Ok(found(DATE)) }, &TIMING);
+    fn a_settled_app_is_read_once_a_day_at_its_own_time_until_it_expires() {
+        for date in [DATE, "2026-12-01T00:00:00Z"] {
+            let mut status = read(&EntraStatus::default(), 0, found(date));
+            let (mut at, mut times) = (now(), Vec::new());
+            for _ in 0..10 {
+                at = due_at(&status, "tenant/client", &TIMING, at);
+                times.push(at);
+                status = after(status, &Reading { at, result: Ok(found(date)) }, &TIMING);
+            }
+            let gaps: Vec<i64> =
+                times.windows(2).map(|pair| pair[1].duration_since(pair[0]).as_mins()).collect();
+            assert!(gaps.iter().all(|gap| (24 * 60 - 1..=24 * 60 + 1).contains(gap)), "{date} {gaps:?}");
         }
-        let gaps: Vec<i64> = times.windows(2).map(|pair| pair[1].duration_since(pair[0]).as_mins()).collect();
-        assert!(gaps.iter().all(|gap| (24 * 60 - 1..=24 * 60 + 1).contains(gap)), "{gaps:?}");
-        let soon: Timestamp = "2027-11-20T00:00:00Z".parse().unwrap();
-        status.last_read_time = Some(Time(soon));
-        let due = due_at(&status, "tenant/client", &TIMING, soon);
-        assert!(due <= soon + Duration::from_hours(7), "{due}");
+    }
+
+    #[test]
+    fn an_app_without_a_match_is_soon_read_once_a_day() {
+        let mut status = EntraStatus::default();
+        let (mut at, mut count) = (now(), 0);
+        while at < now() + Duration::from_hours(24 * 10) {
+            status = after(status, &Reading { at, result: Ok(Finding::NotFound) }, &TIMING);
+            at = due_at(&status, "app", &TIMING, at);
+            count += i32::from(at > now() + Duration::from_hours(24 * 3));
+        }
+        assert!(count <= 8, "{count} readings in seven days");
     }
 
     #[test]

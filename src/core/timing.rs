@@ -31,8 +31,6 @@ timing! {
     graph_call = Duration::from_secs(15);
     /// Interval of readings of an app at Microsoft Entra.
     app_reading = Duration::from_hours(24);
-    /// The same if its secret expires within 30 days.
-    app_reading_soon = Duration::from_hours(6);
     /// First delay before an app that could not be read is read again; doubled with each further failure.
     app_reading_retry = Duration::from_secs(15);
     /// How long an earlier expiry, or the absence of an entry, must be read before it counts.

@@ -2,6 +2,7 @@
 //! that no grant names.
 
 mod access;
+mod cost;
 mod follow;
 
 use std::time::Duration;

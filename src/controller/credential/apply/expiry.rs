@@ -81,8 +81,8 @@ fn record(context: &Context, observed: &mut Observed, reading: &Reading) {
     }
 }
 
-/// Searches the application and, if the secret is not there, its service principal in the tenant; the other way around
-/// if it was there before.
+/// Searches where the secret was found before, with one request. Before it was ever found, searches the application and,
+/// if it is not there for certain, its service principal in the tenant.
 async fn find(
     reader: &AppReader,
     identity: &IdentitySnapshot,
@@ -92,12 +92,7 @@ async fn find(
     let last = observed.last_reading();
     let key_id = last.and_then(|last| last.key_id.as_deref());
     let known = Known { key_id, hint, verified_at: verified_at(observed) };
-    let first = last.and_then(|last| last.holder).unwrap_or(SecretHolder::Application);
-    let second = match first {
-        SecretHolder::Application => SecretHolder::ServicePrincipal,
-        SecretHolder::ServicePrincipal => SecretHolder::Application,
-    };
-    let spec = &observed.object.spec;
+    let (holder, spec) = (last.and_then(|last| last.holder), &observed.object.spec);
     let sharing = if observed.object.is_reconcile_requested() {
         Sharing::Later
     } else {
@@ -105,38 +100,40 @@ async fn find(
     };
     let target =
         |holder| ReadTarget { tenant: spec.tenant_id.clone(), client: spec.client_id.clone(), holder };
+    let first = holder.unwrap_or(SecretHolder::Application);
     let one = match reader.read(identity, &target(first), sharing).await {
         Ok(one) => one,
         Err(error) => return failed(&error),
     };
-    if let found @ Search::Found(_) = entries(first, &one, None).search(&known)
-        && is_certain(&found)
-    {
-        return Ok(reading(one.at, found, &spec.tenant_id, (&one, &one)));
+    let search = entries(first, &one).search(&known);
+    if holder.is_some() || is_certain(&search) {
+        return Ok(reading(one.at, search, &spec.tenant_id, (&one, &one)));
     }
-    let other = match reader.read(identity, &target(second), sharing).await {
-        Ok(other) => other,
+    let principal = match reader.read(identity, &target(SecretHolder::ServicePrincipal), sharing).await {
+        Ok(principal) => principal,
         Err(error) => return failed(&error),
     };
-    let search = entries(first, &one, Some(&other)).search(&known);
-    let (application, principal) =
-        if first == SecretHolder::Application { (&one, &other) } else { (&other, &one) };
-    Ok(reading(one.at.min(other.at), search, &spec.tenant_id, (application, principal)))
+    let service_principal = principal.secrets.as_deref().unwrap_or_default();
+    let search = Entries { service_principal, ..entries(first, &one) }.search(&known);
+    Ok(reading(one.at.min(principal.at), search, &spec.tenant_id, (&one, &principal)))
 }
 
-/// The entries of what was read first, and of what was read second.
-fn entries<'a>(first: SecretHolder, one: &'a Holding, other: Option<&'a Holding>) -> Entries<'a> {
-    let one = one.secrets.as_deref().unwrap_or_default();
-    let other = other.and_then(|other| other.secrets.as_deref()).unwrap_or_default();
-    match first {
-        SecretHolder::Application => Entries { application: one, service_principal: other },
-        SecretHolder::ServicePrincipal => Entries { application: other, service_principal: one },
+/// The entries of an application, or of a service principal.
+fn entries(of: SecretHolder, holding: &Holding) -> Entries<'_> {
+    let secrets = holding.secrets.as_deref().unwrap_or_default();
+    match of {
+        SecretHolder::Application => Entries { application: secrets, service_principal: &[] },
+        SecretHolder::ServicePrincipal => Entries { application: &[], service_principal: secrets },
     }
 }
 
-/// Whether the secret needs no search elsewhere.
+/// Whether a search elsewhere would not change the result.
 fn is_certain(search: &Search) -> bool {
-    matches!(search, Search::Found(found) if found.by != MatchedBy::Elimination)
+    match search {
+        Search::Found(found) => found.by != MatchedBy::Elimination,
+        Search::Ambiguous { .. } => true,
+        Search::NotFound => false,
+    }
 }
 
 fn reading(
