@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{MicrosoftGraphCredential, NamespacedName, ObservedRecord, ObservedSecret};
 use crate::controller::account::Accounts;
+use crate::controller::graph_slots::GraphSlots;
 use crate::controller::identities::Identities;
 use crate::controller::index::Index;
 use crate::controller::kind::Kind;
@@ -57,8 +58,10 @@ pub struct Context {
     /// Makes all watches list again.
     pub relist: Relist,
     pub requeuer: Requeuer,
-    /// Limits how many reconciles may wait for Microsoft.
+    /// Limits how many reconciles may wait for Microsoft's token endpoint.
     pub verification_slots: VerificationSlots,
+    /// Limits how many reconciles may wait for Microsoft Graph.
+    pub graph_slots: GraphSlots,
     pub events: Events,
     pub metrics: Arc<Metrics>,
     /// Readiness checks that have not passed yet.

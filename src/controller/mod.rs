@@ -6,6 +6,7 @@ pub mod context;
 pub mod credential;
 pub mod error;
 pub mod finalizers;
+pub mod graph_slots;
 pub mod identities;
 pub mod identity;
 pub mod index;

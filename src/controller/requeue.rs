@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::api::NamespacedName;
 
 use crate::api::{AccountName, MicrosoftGraphCredential, TenantId};
+use crate::controller::graph_slots::GraphSlots;
 use crate::controller::index::{Due, Effects, Index, Objects, Referrer, ReleasedApp};
 use crate::controller::kind::Kind;
 use crate::controller::queue::{QueueSender, VerificationSlots};
@@ -44,6 +45,11 @@ impl QueueSenders {
     /// Limits how many credentials may wait for Microsoft, given the number of concurrent reconciles.
     pub fn verification_slots(&self, most: u16) -> VerificationSlots {
         VerificationSlots::new(most.into(), self.credentials.clone())
+    }
+
+    /// Limits how many credentials may wait for Microsoft Graph, given the number of concurrent reconciles.
+    pub fn graph_slots(&self, most: u16) -> GraphSlots {
+        GraphSlots::new(most.into(), self.credentials.clone())
     }
 }
 

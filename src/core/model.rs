@@ -164,6 +164,8 @@ pub struct StepResults {
     pub verification: Option<VerificationResult>,
     /// The reading of the app at Microsoft Entra.
     pub reading: Option<Reading>,
+    /// Whether too many other readings are in progress. The object is enqueued when one ends.
+    pub is_reading_deferred: bool,
     /// The account's credentials for the app.
     pub listed: Option<Listed>,
     pub failure: Option<Failure>,

@@ -1,4 +1,4 @@
-//! Circuit breaker for token endpoints that do not answer, because each request would block until it times out.
+//! Circuit breaker for endpoints at Microsoft that do not answer, because each request would block until it times out.
 //!
 //! After several unanswered requests in a row, one request at a time probes the endpoint. The others fail at once.
 
@@ -15,9 +15,9 @@ use crate::k8s::jitter::jittered;
 /// Unanswered requests in a row that open the circuit.
 const FAILURE_THRESHOLD: u32 = 5;
 
-/// The circuit breakers of all authorities.
+/// The circuit breakers of all endpoints, by their base URLs.
 #[derive(Debug)]
-pub(super) struct Breaker {
+pub(crate) struct Breaker {
     first_pause: Duration,
     /// A request that is dropped after this time counts as unanswered.
     unanswered_after: Duration,
@@ -26,9 +26,9 @@ pub(super) struct Breaker {
 
 /// Permission to send one request.
 #[derive(Debug)]
-pub(super) struct Admission<'a> {
+pub(crate) struct Admission<'a> {
     breaker: &'a Breaker,
-    authority: &'a str,
+    endpoint: &'a str,
     is_probe: bool,
     since: Instant,
     is_recorded: bool,
@@ -46,19 +46,16 @@ struct State {
 // === impl Breaker ===
 
 impl Breaker {
-    pub(super) fn new(timing: &Timing) -> Self {
-        Self {
-            first_pause: timing.backoff_first,
-            unanswered_after: timing.token_call / 3,
-            states: Mutex::default(),
-        }
+    /// `time_out` is that of a request.
+    pub(crate) fn new(timing: &Timing, time_out: Duration) -> Self {
+        Self { first_pause: timing.backoff_first, unanswered_after: time_out / 3, states: Mutex::default() }
     }
 
-    /// Allows a request to an authority, or returns how long to wait before the next one.
-    pub(super) fn admit<'a>(&'a self, authority: &'a str) -> Result<Admission<'a>, Duration> {
+    /// Allows a request to an endpoint, or returns how long to wait before the next one.
+    pub(crate) fn admit<'a>(&'a self, endpoint: &'a str) -> Result<Admission<'a>, Duration> {
         let mut states = self.states.lock();
         let mut is_probe = false;
-        if let Some(state) = states.get_mut(authority).filter(|state| state.failures >= FAILURE_THRESHOLD) {
+        if let Some(state) = states.get_mut(endpoint).filter(|state| state.failures >= FAILURE_THRESHOLD) {
             let remaining = state.paused_until.map(|until| until.saturating_duration_since(Instant::now()));
             if let Some(remaining) = remaining.filter(|remaining| !remaining.is_zero()) {
                 return Err(remaining);
@@ -68,7 +65,7 @@ impl Breaker {
             }
             (state.is_probed, is_probe) = (true, true);
         }
-        Ok(Admission { breaker: self, authority, is_probe, since: Instant::now(), is_recorded: false })
+        Ok(Admission { breaker: self, endpoint, is_probe, since: Instant::now(), is_recorded: false })
     }
 }
 
@@ -76,16 +73,16 @@ impl Breaker {
 
 impl Admission<'_> {
     /// The endpoint responded, with a token or an error.
-    pub(super) fn responded(&mut self) {
+    pub(crate) fn responded(&mut self) {
         self.is_recorded = true;
-        self.breaker.states.lock().remove(self.authority);
+        self.breaker.states.lock().remove(self.endpoint);
     }
 
-    pub(super) fn got_no_response(&mut self) {
+    pub(crate) fn got_no_response(&mut self) {
         self.is_recorded = true;
         let (now, first) = (Instant::now(), self.breaker.first_pause);
         let mut states = self.breaker.states.lock();
-        let state = states.entry(self.authority.to_owned()).or_default();
+        let state = states.entry(self.endpoint.to_owned()).or_default();
         state.failures = state.failures.saturating_add(1);
         // Requests sent before the pause say nothing about the time after it.
         let is_paused = state.paused_until.is_some_and(|until| now < until);
@@ -101,7 +98,7 @@ impl Drop for Admission<'_> {
         if !self.is_recorded && self.since.elapsed() >= self.breaker.unanswered_after {
             self.got_no_response();
         }
-        if let Some(state) = self.breaker.states.lock().get_mut(self.authority).filter(|_| self.is_probe) {
+        if let Some(state) = self.breaker.states.lock().get_mut(self.endpoint).filter(|_| self.is_probe) {
             state.is_probed = false;
         }
     }
@@ -114,7 +111,7 @@ mod tests {
     const ONE: &str = "https://one.example";
 
     fn broken() -> Breaker {
-        let breaker = Breaker::new(&Timing::STANDARD);
+        let breaker = Breaker::new(&Timing::STANDARD, Timing::STANDARD.token_call);
         for _ in 0..FAILURE_THRESHOLD {
             breaker.admit(ONE).unwrap().got_no_response();
         }
@@ -126,7 +123,7 @@ mod tests {
         let breaker = broken();
         let wait = breaker.admit(ONE).unwrap_err();
         assert!(wait >= Duration::from_secs(5) && wait <= Duration::from_millis(6_250), "{wait:?}");
-        assert!(breaker.admit("https://other.example").is_ok(), "each authority has its own circuit");
+        assert!(breaker.admit("https://other.example").is_ok(), "each endpoint has its own circuit");
         tokio::time::advance(wait).await;
         let mut probe = breaker.admit(ONE).unwrap();
         assert!(breaker.admit(ONE).is_err());
@@ -144,7 +141,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_pause_grows_to_a_minute_and_earlier_requests_do_not_extend_it() {
-        let breaker = Breaker::new(&Timing::STANDARD);
+        let breaker = Breaker::new(&Timing::STANDARD, Timing::STANDARD.token_call);
         let mut sent: Vec<_> = (0..20).map(|_| breaker.admit(ONE).unwrap()).collect();
         sent.iter_mut().for_each(Admission::got_no_response);
         for _ in 0..10 {
@@ -159,7 +156,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_dropped_request_counts_as_unanswered_only_after_a_while() {
         for (waited, is_stopped) in [(Duration::from_secs(4), false), (Duration::from_secs(5), true)] {
-            let breaker = Breaker::new(&Timing::STANDARD);
+            let breaker = Breaker::new(&Timing::STANDARD, Timing::STANDARD.token_call);
             for _ in 0..FAILURE_THRESHOLD {
                 let dropped = breaker.admit(ONE).unwrap();
                 tokio::time::advance(waited).await;
@@ -171,7 +168,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_response_resets_the_count_of_failures() {
-        let breaker = Breaker::new(&Timing::STANDARD);
+        let breaker = Breaker::new(&Timing::STANDARD, Timing::STANDARD.token_call);
         for _ in 0..10 {
             for _ in 1..FAILURE_THRESHOLD {
                 breaker.admit(ONE).unwrap().got_no_response();

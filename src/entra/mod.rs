@@ -1,7 +1,7 @@
 //! Microsoft Entra: verifies client secrets at the token endpoint, and signs the operator in to Microsoft Graph.
 
 mod app;
-mod breaker;
+pub(crate) mod breaker;
 mod cloud;
 pub mod identity;
 mod rate_limit;

@@ -60,7 +60,7 @@ struct TokenBody {
 impl TokenEndpoint {
     pub fn new(config: EndpointConfig, timing: &Timing) -> Self {
         let (rate_limiter, breaker) =
-            (Arc::new(TokenRateLimiter::new(timing)), Arc::new(Breaker::new(timing)));
+            (Arc::new(TokenRateLimiter::new(timing)), Arc::new(Breaker::new(timing, timing.token_call)));
         Self {
             config,
             time_out: timing.token_call,

@@ -18,6 +18,7 @@ use crate::core::error_chain::chain;
 use crate::core::graph_error::{self, ErrorBody, GraphError};
 use crate::core::timing::Timing;
 use crate::entra;
+use crate::entra::breaker::Breaker;
 use crate::entra::identity::GraphToken;
 use crate::graph::GraphRoots;
 use crate::graph::types::{AppSecrets, read_app, read_list};
@@ -31,11 +32,12 @@ const MAX_RESPONSE: usize = 1 << 20;
 /// Pause after a 429 without `Retry-After`. Source: Microsoft Graph limits the requests in periods of ten seconds.
 const THROTTLE_PAUSE: Duration = Duration::from_secs(10);
 
-/// Reads apps. Clones share the pauses.
+/// Reads apps. Clones share the pauses and the circuit breakers.
 #[derive(Clone)]
 pub struct GraphClient {
     config: GraphConfig,
     time_out: Duration,
+    breaker: Arc<Breaker>,
     state: Arc<Mutex<State>>,
 }
 
@@ -83,7 +85,8 @@ type Result<T> = std::result::Result<T, RequestError>;
 
 impl GraphClient {
     pub fn new(config: GraphConfig, timing: &Timing) -> Self {
-        Self { config, time_out: timing.graph_call, state: Arc::default() }
+        let time_out = timing.graph_call;
+        Self { config, time_out, breaker: Arc::new(Breaker::new(timing, time_out)), state: Arc::default() }
     }
 
     /// The secrets of an application; `None` if the tenant has no such application.
@@ -129,7 +132,7 @@ impl GraphClient {
         }
     }
 
-    /// Sends one request, unless Graph asked to wait. Only a leader sends it.
+    /// Sends one request, unless Graph asked to wait, or did not answer several requests in a row. Only a leader sends it.
     async fn get<T>(
         &self,
         at: &TenantKey,
@@ -142,6 +145,9 @@ impl GraphClient {
         if let Some(wait) = self.pause_left(at) {
             return Err(RequestError::Graph { error: GraphError::Throttled, retry_after: Some(wait) });
         }
+        let mut admission = self.breaker.admit(self.config.roots.of(at.cloud)).map_err(|wait| {
+            RequestError::Graph { error: GraphError::Unavailable, retry_after: Some(wait) }
+        })?;
         let started = Instant::now();
         let span = tracing::debug_span!("microsoft graph", otel.kind = "client", operation, outcome = Empty);
         let result = self.send(at, token, path, read).instrument(span.clone()).await;
@@ -149,9 +155,14 @@ impl GraphClient {
             Ok(_) => "ok",
             Err(Failure { error, .. }) => error.outcome(),
         };
+        if result.as_ref().is_err_and(|failure| !failure.is_answered) {
+            admission.got_no_response();
+        } else {
+            admission.responded();
+        }
         span.record("outcome", outcome);
         self.config.metrics.remote.ended("microsoft", operation, outcome, started.elapsed());
-        result.map_err(|Failure { error, retry_after }| {
+        result.map_err(|Failure { error, retry_after, .. }| {
             if error == GraphError::Throttled {
                 self.pause(at, retry_after.unwrap_or(THROTTLE_PAUSE));
             }
@@ -168,7 +179,7 @@ impl GraphClient {
     ) -> std::result::Result<T, Failure> {
         let unavailable = |problem: &dyn std::error::Error| {
             tracing::warn!(error = chain(problem), "Microsoft Graph did not respond");
-            Failure { error: GraphError::Unavailable, retry_after: None }
+            Failure { error: GraphError::Unavailable, retry_after: None, is_answered: false }
         };
         let bearer = Zeroizing::new(format!("Bearer {}", token.expose()));
         let mut bearer = HeaderValue::try_from(bearer.as_str()).map_err(|error| unavailable(&error))?;
@@ -189,7 +200,7 @@ impl GraphClient {
         if status == 200 {
             return read(&body).ok_or_else(|| {
                 tracing::warn!(request_id = id, "Microsoft Graph's response has no list of client secrets");
-                Failure { error: GraphError::Unavailable, retry_after }
+                Failure { error: GraphError::Unavailable, retry_after, is_answered: true }
             });
         }
         let error_body = serde_json::from_slice::<ErrorBody>(&body).ok();
@@ -197,7 +208,7 @@ impl GraphClient {
         if error != GraphError::NotFound {
             tracing::warn!(status, request_id = id, ?error, "Microsoft Graph rejects a request");
         }
-        Err(Failure { error, retry_after })
+        Err(Failure { error, retry_after, is_answered: true })
     }
 
     fn pause_left(&self, at: &TenantKey) -> Option<Duration> {
@@ -221,6 +232,7 @@ impl GraphClient {
 struct Failure {
     error: GraphError,
     retry_after: Option<Duration>,
+    is_answered: bool,
 }
 
 /// The ID by which Microsoft's support finds the request, if it is a GUID.

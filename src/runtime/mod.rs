@@ -184,6 +184,7 @@ impl Operator<'_> {
             ),
             leadership,
             verification_slots: senders.verification_slots(settings.max_concurrent_reconciles),
+            graph_slots: senders.graph_slots(settings.max_concurrent_reconciles),
             secrets: KnownSecrets::default(),
             records: KnownRecords::default(),
             relist: relist.clone(),

@@ -34,6 +34,7 @@ fn is_due(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -> bool 
         || observed.is_reading_requested;
     observed.may_read_app()
         && observed.results.reading.is_none()
+        && !observed.results.is_reading_deferred
         && (is_changed || reading_due_at(observed, observed.last_reading(), policy, now) <= now)
 }
 

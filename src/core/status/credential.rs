@@ -322,6 +322,10 @@ fn requeue_after(
     }
     if observed.may_read_app() && conclusion.state.has_verified_source() {
         times.push(reading_due_at(observed, status.entra.as_deref(), policy, now));
+        if observed.results.is_reading_deferred {
+            // In case the object that was enqueued in its place did not need the slot.
+            times.push(now + policy.timing.graph_call * 2);
+        }
     }
     if let Requeue::After(requeue_after)
     | Requeue::Settle(requeue_after)

@@ -91,7 +91,7 @@ impl GraphTokens {
         let exchange = Exchange {
             config,
             sources: CredentialSources { client, federated },
-            breaker: Breaker::new(timing),
+            breaker: Breaker::new(timing, timing.token_call),
             time_out: timing.token_call,
         };
         Self(Arc::new(Shared {

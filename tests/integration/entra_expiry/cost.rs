@@ -100,3 +100,79 @@ async fn settled_apps_cost_one_request_a_day_each() {
         assert!(of_apps.values().all(|count| *count == 1), "day {day}: {of_apps:?}");
     }
 }
+
+/// An object in the store for another app of the tenant.
+async fn stored(env: &TestEnv, number: usize, spec: Value) -> String {
+    let client = client(number);
+    env.entra.add_app(TENANT, &client);
+    env.entra.set_secrets(TENANT, &client, &["s3cret-one"]);
+    let mut whole = json!({"clientId": client, "destination": {"woodpecker": null, "store": {}}});
+    merge(&mut whole, spec);
+    let name = format!("app-{number}");
+    env.credential(&name, whole).await;
+    name
+}
+
+/// An operator whose waits are not shortened, with an identity that may read the apps.
+async fn start_unscaled(more: &[&str]) -> (TestEnv, Graph) {
+    let (mut env, graph) = bare().await;
+    env.time_scale = 1;
+    env.extra_args.extend(more.iter().map(|&arg| arg.to_owned()));
+    env.start_operator().await;
+    let clients: Vec<String> = (0..APPS).map(client).collect();
+    identity(&env, json!([{"namespaces": [env.namespace], "tenantId": TENANT, "clientIds": clients}])).await;
+    env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    (env, graph)
+}
+
+#[tokio::test]
+async fn a_graph_that_does_not_answer_gets_few_requests() {
+    let (env, graph) = start_unscaled(&[]).await;
+    graph.fail_always(Fault::Reset);
+    let mut names = Vec::new();
+    for number in 0..APPS {
+        names.push(stored(&env, number, entra("Check")).await);
+        graph.set_application(TENANT, &client(number), &[entry(SAME_DAY)]);
+    }
+    for name in &names {
+        env.wait_until_ready(name).await;
+        let failed = ConditionStatus::Unknown;
+        env.wait_for(name, ConditionType::ExpiryConfirmed, failed, "MicrosoftUnavailable").await;
+    }
+    // Five in a row open the circuit, two are sent at the same time, and then one at a time probes it.
+    let sent = graph.requests().len();
+    assert!((5..=12).contains(&sent), "{sent} requests for {APPS} apps");
+    graph.clear_faults();
+    for name in &names {
+        env.wait_for(name, ConditionType::ExpiryConfirmed, ConditionStatus::True, "ExpiryMatches").await;
+    }
+}
+
+#[tokio::test]
+async fn readings_that_hang_delay_no_verification() {
+    let (env, graph) = start_unscaled(&["--max-concurrent-reconciles", "4"]).await;
+    graph.fail_always(Fault::Hang(Duration::from_mins(1)));
+    let mut names = Vec::new();
+    for number in 0..6 {
+        names.push(stored(&env, number, entra("Check")).await);
+    }
+    eventually("a reading hangs", || async {
+        if graph.requests().is_empty() { Err(env.log()) } else { Ok(()) }
+    })
+    .await;
+    let since = std::time::Instant::now();
+    names.push(stored(&env, 6, json!({})).await);
+    eventually("all are ready but the one whose reading hangs", || async {
+        let mut count = 0;
+        for name in &names {
+            let object = env.read(name).await;
+            let ready = condition(&object, ConditionType::Ready);
+            count += usize::from(ready.is_some_and(|it| it.status == ConditionStatus::True));
+        }
+        if count + 1 >= names.len() { Ok(()) } else { Err(format!("{count}\n{}", env.log())) }
+    })
+    .await;
+    // A request to Graph times out after 15 s.
+    assert!(since.elapsed() < Duration::from_secs(14), "{:?}", since.elapsed());
+    assert_eq!(graph.requests().len(), 1, "one at a time");
+}

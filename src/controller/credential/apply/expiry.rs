@@ -22,10 +22,11 @@ use crate::graph::{AppReader, Holding, ReadError, ReadTarget, RequestError, Shar
 /// Reads the app, and puts what it means for the secret into the status.
 pub(super) async fn read(context: &Context, session: &mut Session) -> Result<StepOutcome> {
     let own = NamespacedName::of(&session.observed.object);
-    let Some(_verification_slot) = context.verification_slots.acquire(&own) else {
-        return Ok(StepOutcome::Requeue);
-    };
     let Some(secret) = session.secret.clone() else { return Ok(StepOutcome::Done) };
+    let Some(_graph_slot) = context.graph_slots.acquire(&own) else {
+        session.observed.results.is_reading_deferred = true;
+        return Ok(StepOutcome::Done);
+    };
     let identity = match context.identities.read_access(context, &session.observed.object).await? {
         LiveAccess::Granted(identity) => identity,
         LiveAccess::Denied(access) => {

@@ -129,3 +129,13 @@ fn a_delay_at_the_destination_does_not_delay_a_reading() {
     let after = after_reading(observed, Finding::NotFound);
     assert_eq!(conclusion_of(&after).state, ReconcileState::Deferred);
 }
+
+#[test]
+fn a_reading_that_is_deferred_delays_nothing_but_a_followed_expiry() {
+    let mut observed = with_entra("Check");
+    observed.results.is_reading_deferred = true;
+    assert_eq!(conclusion_of(&observed).state, ReconcileState::UpToDate);
+    let mut undated = verified(undated(with_entra("Follow")));
+    undated.results.is_reading_deferred = true;
+    assert_eq!(conclusion_of(&undated).state, ReconcileState::AwaitingExpiry);
+}
