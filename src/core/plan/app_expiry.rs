@@ -10,9 +10,12 @@ use crate::core::app_reading::due_at;
 use crate::core::expiry_confirmed;
 use crate::core::model::{Observed, OperatorPolicy};
 use crate::core::plan::conclusion::conclude;
+use crate::core::plan::registration::{plan_cleanup, requeue_of_leftovers};
+use crate::core::plan::retry::is_waiting;
 use crate::core::plan::{Plan, ReconcileState, Requeue, Step};
 
-/// For a verified secret: a reading that is due, or the end of the reconcile because the expiry is not known.
+/// For a verified secret: a reading that is due, or the end of the reconcile because the expiry is not known. What needs no
+/// expiry is done before.
 pub(super) fn plan_reading(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -> Option<Plan> {
     let source = observed.usable_source()?;
     if is_due(observed, policy, now) {
@@ -21,10 +24,16 @@ pub(super) fn plan_reading(observed: &Observed, policy: &OperatorPolicy, now: Ti
     if source.expires_at.is_some() {
         return None;
     }
+    if !is_waiting(observed, now)
+        && let Some(plan) = plan_cleanup(observed)
+    {
+        return Some(plan);
+    }
     let problem = expiry_confirmed::condition(observed, &policy.timing, now);
     let needs_person = problem
         .is_some_and(|it| it.status != ConditionStatus::True && !expiry_confirmed::is_temporary(it.reason));
     let requeue = if needs_person { Requeue::Stalled(Duration::MAX) } else { Requeue::OnTrigger };
+    let requeue = requeue_of_leftovers(observed, policy).unwrap_or(requeue);
     Some(conclude(ReconcileState::AwaitingExpiry, requeue))
 }
 

@@ -132,10 +132,30 @@ fn plan_update(
     if registration.name != name && !name.is_empty() {
         return Plan::Step(Step::Rename);
     }
+    let requeue = requeue_of_leftovers(observed, policy).unwrap_or(Requeue::WhenDue);
+    conclude(ReconcileState::UpToDate, requeue)
+}
+
+/// Work beside a registration at the account that needs neither its secret nor an expiry: late duplicates and previous
+/// registrations are deleted.
+pub(super) fn plan_cleanup(observed: &Observed) -> Option<Plan> {
+    let is_allowed = observed.claim == Claim::Granted
+        && observed.is_registered_at_target()
+        && observed.change_settles_in.is_zero()
+        && !observed.is_missing();
+    if !is_allowed {
+        return None;
+    }
+    let duplicate = observed.late_duplicate().map(Step::DeleteDuplicate);
+    let previous = can_delete_previous(observed).then_some(Step::DeletePrevious);
+    duplicate.or(previous).map(Plan::Step)
+}
+
+/// When an object that could not delete something tries again; `None` if nothing is left over.
+pub(super) fn requeue_of_leftovers(observed: &Observed, policy: &OperatorPolicy) -> Option<Requeue> {
     let has_left_over =
         observed.results.previous_failure.is_some() || !observed.results.failed_duplicates.is_empty();
-    let requeue = if has_left_over { Requeue::After(policy.timing.in_use_retry) } else { Requeue::WhenDue };
-    conclude(ReconcileState::UpToDate, requeue)
+    has_left_over.then_some(Requeue::After(policy.timing.in_use_retry))
 }
 
 /// Without a registration at the account, adopt an existing credential or create one.

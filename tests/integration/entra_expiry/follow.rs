@@ -112,3 +112,36 @@ async fn a_new_secret_waits_for_its_own_expiry_and_the_old_registration_stays() 
     assert_eq!(env.remote()[0].secret_expires_at, "2028-11-28T10:00:00Z");
     assert!(env.woodpecker.secret_matches("agency", before.credential_id.unwrap(), "n3w~secret"));
 }
+
+#[tokio::test]
+async fn a_previous_registration_is_deleted_while_a_new_secret_waits_for_its_expiry() {
+    let (env, graph) = start().await;
+    env.woodpecker.add_account("branch", "1234.key-of-the-branch");
+    env.secret("branch-key", &[("api_key", "1234.key-of-the-branch")]).await;
+    env.apply_account("branch", json!({})).await;
+    graph.set_application(TENANT, CLIENT, &[entry(SAME_DAY)]);
+    let mut spec = entra("Follow");
+    merge(&mut spec, json!({"deletionPolicy": "Delete"}));
+    env.credential("sales-eu", spec.clone()).await;
+    let before = env.wait_until_ready("sales-eu").await.status.unwrap().credential_id.unwrap();
+    env.woodpecker.mark_in_use(before);
+    merge(&mut spec, json!({"destination": {"woodpecker": {"accountRef": {"name": "branch"}}}}));
+    env.credential("sales-eu", spec).await;
+    env.wait_until("sales-eu", "the earlier one is still to be deleted", |object| {
+        object.status.as_ref().is_some_and(|status| status.previous_registrations.len() == 1)
+    })
+    .await;
+    env.wait_until_ready("sales-eu").await;
+    env.entra.set_secrets(TENANT, CLIENT, &["s3cret-one", "n3w~secret"]);
+    env.secret("sales-eu-graph", &[("client_secret", "n3w~secret")]).await;
+    env.wait_for("sales-eu", ConditionType::Ready, ConditionStatus::Unknown, "AwaitingExpiry").await;
+    env.woodpecker.clear_in_use(before);
+    let object = env
+        .wait_until("sales-eu", "nothing is left to delete", |object| {
+            object.status.as_ref().is_some_and(|status| status.previous_registrations.is_empty())
+        })
+        .await;
+    assert!(env.remote().is_empty());
+    assert_eq!(env.woodpecker.credentials("branch").len(), 1);
+    assert_eq!(condition(&object, ConditionType::Ready).unwrap().reason, "AwaitingExpiry");
+}

@@ -139,3 +139,29 @@ fn a_reading_that_is_deferred_delays_nothing_but_a_followed_expiry() {
     undated.results.is_reading_deferred = true;
     assert_eq!(conclusion_of(&undated).state, ReconcileState::AwaitingExpiry);
 }
+
+#[test]
+fn what_needs_no_expiry_does_not_wait_for_it() {
+    let mut observed = undated(with_entra("Follow"));
+    let earlier = with_previous_registration(&json!({"deletionPolicy": "Delete"}));
+    observed.object.spec.deletion_policy = earlier.object.spec.deletion_policy;
+    observed.object.metadata.finalizers = earlier.object.metadata.finalizers;
+    observed.status.previous_registrations = earlier.status.previous_registrations;
+    observed.previous_registration = earlier.previous_registration;
+    let observed = verified(after_reading(observed, Finding::NotFound));
+    assert_eq!(step_of(&observed), Step::DeletePrevious);
+    let mut in_use = observed.clone();
+    in_use.results.previous_failure = Some(self::in_use());
+    let after = Requeue::After(policy().timing.in_use_retry);
+    assert_eq!(conclusion_of(&in_use), Conclusion { state: ReconcileState::AwaitingExpiry, requeue: after });
+    in_use.cached_entries =
+        Some(vec![entry(22_334_455, "mail/sales-eu"), entry(9, "mail/sales-eu [abcdefghjk29]")]);
+    assert_eq!(step_of(&in_use), Step::DeleteDuplicate(9));
+    // What is registered here may be deleted only after it is known to exist.
+    let mut unregistered = observed.clone();
+    unregistered.status.registration = None;
+    assert_eq!(conclusion_of(&unregistered).state, ReconcileState::AwaitingExpiry);
+    let mut conflicting = observed;
+    conflicting.claim = Claim::Conflict("mail/other".into());
+    assert_eq!(conclusion_of(&conflicting).state, ReconcileState::AwaitingExpiry);
+}
