@@ -2,13 +2,16 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::core::DeserializeGuard;
 
 use crate::api::conditions::{Condition, ConditionStatus, ConditionType, Reason, find};
-use crate::api::{MicrosoftGraphCredential, NamespacedName, WoodpeckerAccount, WoodpeckerAccountStatus};
+use crate::api::{
+    EntraIdentity, MicrosoftGraphCredential, NamespacedName, WoodpeckerAccount, WoodpeckerAccountStatus,
+};
 use crate::controller::context::Context;
 use crate::controller::parsed::{ParsedAccount, ParsedCredential};
 use crate::telemetry::metrics::{
-    AccountSeries, ConditionSample, CredentialCounts, CredentialSeries, ObjectSource,
+    AccountSeries, ConditionSample, CredentialCounts, CredentialSeries, IdentitySeries, ObjectSource,
 };
 
 /// The reason of an object that has no condition yet.
@@ -21,6 +24,10 @@ impl ObjectSource for Context {
 
     fn accounts(&self) -> Vec<AccountSeries> {
         self.index.all::<WoodpeckerAccount>().iter().map(|parsed| account(self, parsed)).collect()
+    }
+
+    fn identities(&self) -> Vec<IdentitySeries> {
+        self.index.all::<EntraIdentity>().iter().map(|parsed| identity(parsed)).collect()
     }
 }
 
@@ -57,6 +64,19 @@ fn account(context: &Context, parsed: &ParsedAccount) -> AccountSeries {
         account_queue: remote.as_ref().map(|remote| remote.queue.series()),
         namespace: own.namespace,
         name: own.name,
+    }
+}
+
+fn identity(parsed: &DeserializeGuard<EntraIdentity>) -> IdentitySeries {
+    let NamespacedName { namespace, name } = NamespacedName::of(parsed);
+    let object = parsed.0.as_ref().ok();
+    let status = object.and_then(|object| object.status.as_ref());
+    let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
+    IdentitySeries {
+        namespace,
+        name,
+        ready: ready(object.is_some(), conditions),
+        tenants_ready: find(conditions, ConditionType::TenantsReady).map(sample),
     }
 }
 

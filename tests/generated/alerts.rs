@@ -293,8 +293,14 @@ fn every_reason_is_documented_and_runbooks_name_existing_ones() {
     for reason in Reason::ALL {
         assert!(conditions.contains(&format!("| `{}` |", reason.as_str())), "{reason} has no row");
     }
-    let others =
-        ["MicrosoftGraphCredential", "WoodpeckerAccount", "SealedGraphCredential", "Secret", "NotObserved"];
+    let others = [
+        "MicrosoftGraphCredential",
+        "WoodpeckerAccount",
+        "EntraIdentity",
+        "SealedGraphCredential",
+        "Secret",
+        "NotObserved",
+    ];
     let types = [
         ConditionType::Ready,
         ConditionType::SecretReady,
@@ -302,6 +308,7 @@ fn every_reason_is_documented_and_runbooks_name_existing_ones() {
         ConditionType::Registered,
         ConditionType::Expiring,
         ConditionType::ExpiryConfirmed,
+        ConditionType::TenantsReady,
     ];
     let known: BTreeSet<&str> = Reason::ALL
         .iter()

@@ -68,6 +68,8 @@ fn the_dashboard_uses_existing_metrics_and_all_of_the_operator() {
         "graph_credential_verified",
         "graph_credential_expiry_confirmed",
         "graph_credential_suspended",
+        "graph_credential_identity_ready",
+        "graph_credential_identity_tenants_ready",
         "graph_credential_queue_waiting",
         "graph_credential_queue_in_flight",
         "graph_credential_record_reencryptions_total",

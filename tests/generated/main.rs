@@ -129,12 +129,13 @@ const CREDENTIAL_METRICS: &[&str] = &[
     "graph_credential_verified",
 ];
 
-const METRIC_GROUPS: [(&str, &[&str]); 7] = [
+const METRIC_GROUPS: [(&str, &[&str]); 8] = [
     ("Credentials", CREDENTIAL_METRICS),
     (
         "Accounts and their queues",
         &["graph_credential_account", "graph_credential_queue", "graph_credential_operator_external"],
     ),
+    ("Identities", &["graph_credential_identity"]),
     ("Encrypted store", &["graph_credential_records", "graph_credential_record_reencrypt"]),
     (
         "REST API",

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use graph_credential_operator::core::orphan::OrphanCause;
 use graph_credential_operator::telemetry::metrics::{
-    AccountSeries, ConditionSample, CredentialCounts, CredentialSeries, Drift, Metrics, ObjectSource,
-    QueueSeries, RecordSeries,
+    AccountSeries, ConditionSample, CredentialCounts, CredentialSeries, Drift, IdentitySeries, Metrics,
+    ObjectSource, QueueSeries, RecordSeries,
 };
 use graph_credential_operator::telemetry::readiness::Readiness;
 
@@ -150,6 +150,16 @@ impl ObjectSource for Example {
             counts: Some(CredentialCounts { managed: 1, adoptable: 0, unmanaged: 0 }),
             listed_at: Some(1),
             account_queue: Some(QueueSeries::default()),
+        }]
+    }
+
+    fn identities(&self) -> Vec<IdentitySeries> {
+        let condition = || ConditionSample { is_true: true, reason: "Authenticated".into() };
+        vec![IdentitySeries {
+            namespace: "a".into(),
+            name: "d".into(),
+            ready: condition(),
+            tenants_ready: Some(condition()),
         }]
     }
 }

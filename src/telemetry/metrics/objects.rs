@@ -17,6 +17,8 @@ pub trait ObjectSource: Send + Sync {
     fn credentials(&self) -> Vec<CredentialSeries>;
     /// All accounts.
     fn accounts(&self) -> Vec<AccountSeries>;
+    /// All identities.
+    fn identities(&self) -> Vec<IdentitySeries>;
 }
 
 /// The known objects; none on a replica that is not the leader.
@@ -74,6 +76,19 @@ pub struct AccountSeries {
     pub account_queue: Option<QueueSeries>,
 }
 
+/// The series of an identity.
+#[derive(Clone, Debug)]
+pub struct IdentitySeries {
+    /// Namespace of the object.
+    pub namespace: String,
+    /// Name of the object.
+    pub name: String,
+    /// The condition `Ready`.
+    pub ready: ConditionSample,
+    /// The condition `TenantsReady`, if there is one.
+    pub tenants_ready: Option<ConditionSample>,
+}
+
 /// Credentials that an account holds.
 #[derive(Clone, Copy, Debug)]
 pub struct CredentialCounts {
@@ -120,7 +135,8 @@ impl Collector for ObjectMetrics {
         let all = objects.credentials();
         credentials(&mut encoder, &all)?;
         confirmed_expiries(&mut encoder, &all)?;
-        accounts(&mut encoder, &objects.accounts())
+        accounts(&mut encoder, &objects.accounts())?;
+        identities(&mut encoder, &objects.identities())
     }
 }
 
@@ -219,6 +235,23 @@ fn accounts(encoder: &mut DescriptorEncoder<'_>, all: &[AccountSeries]) -> Resul
         all.iter().filter_map(|it| Some((object(&it.namespace, &it.name), it.listed_at?))),
     )?;
     account_queues(encoder, all)
+}
+
+fn identities(encoder: &mut DescriptorEncoder<'_>, all: &[IdentitySeries]) -> Result<(), Error> {
+    scrape::gauge(
+        encoder,
+        "graph_credential_identity_ready",
+        None,
+        "Whether an EntraIdentity is ready (1) or not (0), with the reason of its condition Ready.",
+        all.iter().map(|it| reason(&it.namespace, &it.name, &it.ready)),
+    )?;
+    scrape::gauge(
+        encoder,
+        "graph_credential_identity_tenants_ready",
+        None,
+        "Whether an EntraIdentity is ready in all tenants of its grants (1) or not (0), with the reason of its condition TenantsReady; absent before the first sign-in.",
+        all.iter().filter_map(|it| Some(reason(&it.namespace, &it.name, it.tenants_ready.as_ref()?))),
+    )
 }
 
 fn account_queues(encoder: &mut DescriptorEncoder<'_>, all: &[AccountSeries]) -> Result<(), Error> {
