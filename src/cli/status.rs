@@ -1,4 +1,4 @@
-//! `status`: all credentials and accounts, what needs attention first.
+//! `status`: all credentials, accounts and identities, what needs attention first.
 
 mod report;
 
@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
+use kube::Client;
+use kube::api::DynamicObject;
 
 use self::report::Overview;
 pub(super) use self::report::StatusReport;
 use crate::api::duration::KubeDuration;
 use crate::api::reasons::Kind;
-use crate::api::{MicrosoftGraphCredential, WoodpeckerAccount};
+use crate::api::{EntraIdentity, MicrosoftGraphCredential, WoodpeckerAccount};
 use crate::cli::cluster::{ClusterArgs, NamespaceArgs};
 use crate::cli::kubernetes;
 use crate::cli::objects::ObjectState;
@@ -84,15 +86,18 @@ pub(super) async fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let of = |kind| move |object| ObjectState::of(kind, object, now);
     let credentials = kubernetes::list::<MicrosoftGraphCredential>(client, &namespaces).await?;
     let accounts = kubernetes::list::<WoodpeckerAccount>(client, &namespaces).await?;
+    let identities = identities(client, &namespaces).await?;
     let mut report = StatusReport {
         credentials: credentials.into_iter().map(of(Kind::Credential)).collect(),
         accounts: accounts.into_iter().map(of(Kind::Account)).collect(),
+        identities: identities.into_iter().map(of(Kind::Identity)).collect(),
         now,
         shows_namespace: namespaces.is_empty(),
     };
     if args.by.is_some() {
         // They are counted nowhere.
         report.accounts.clear();
+        report.identities.clear();
     }
     if let Some(within) = args.expiring {
         report.keep_expiring(within);
@@ -108,6 +113,17 @@ pub(super) async fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         None => args.output.print(&report)?,
     }
     Ok(code)
+}
+
+/// The identities; none if the cluster does not know the kind, or for a user who may not list it.
+async fn identities(client: &Client, namespaces: &[String]) -> anyhow::Result<Vec<DynamicObject>> {
+    match kubernetes::list_if_known::<EntraIdentity>(client, namespaces).await {
+        Ok(identities) => Ok(identities.unwrap_or_default()),
+        Err(error) => match error.downcast_ref::<kube::Error>() {
+            Some(kube::Error::Api(status)) if status.is_forbidden() => Ok(Vec::new()),
+            _ => Err(error),
+        },
+    }
 }
 
 /// Days, as people count expiries, or a duration in Kubernetes' notation, which has no days.

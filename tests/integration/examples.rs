@@ -63,6 +63,19 @@ fn apply(shell: &Shell, objects: &[Value], more: &str) -> CommandOutput {
     shell.run(&command, &list.to_string()).unwrap()
 }
 
+/// Creates the operator's namespace, with the rights by which the policy of identities recognizes it.
+fn let_operator_work_in(shell: &Shell, namespace: &str) {
+    for command in [
+        format!("kubectl create namespace {namespace}"),
+        format!(
+            "kubectl create clusterrolebinding operator --clusterrole cluster-admin --serviceaccount {namespace}:graph-credential-operator"
+        ),
+    ] {
+        let created = shell.run(&command, "").unwrap();
+        assert!(created.is_success(), "{created:?}");
+    }
+}
+
 /// Namespaces before what is in them.
 fn in_order(mut objects: Vec<Value>) -> Vec<Value> {
     objects.sort_by_key(|object| object["kind"] != "Namespace");
@@ -83,6 +96,7 @@ async fn every_object_of_the_examples_is_created_on_the_api_server() {
         .cloned()
         .collect();
     assert!(apply(&shell, &namespaces, "").is_success());
+    let_operator_work_in(&shell, "graph-credentials");
     for (path, objects) in &every {
         for object in objects {
             assert!(object["kind"].is_string(), "{}: {object:#}", path.display());

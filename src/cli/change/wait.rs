@@ -231,8 +231,13 @@ impl Results {
             ));
         }
         let credentials = self.done.into_iter().chain(self.unfinished).collect();
-        let mut report =
-            StatusReport { credentials, accounts: Vec::new(), now: Timestamp::now(), shows_namespace: true };
+        let mut report = StatusReport {
+            credentials,
+            accounts: Vec::new(),
+            identities: Vec::new(),
+            now: Timestamp::now(),
+            shows_namespace: true,
+        };
         report.sort();
         format.print(&report)?;
         Ok(code)

@@ -16,6 +16,7 @@ use crate::cli::output::{Report, Style, Table, Text};
 pub(in crate::cli) struct StatusReport {
     pub(in crate::cli) credentials: Vec<ObjectState>,
     pub(in crate::cli) accounts: Vec<ObjectState>,
+    pub(in crate::cli) identities: Vec<ObjectState>,
     pub(in crate::cli) now: Timestamp,
     pub(in crate::cli) shows_namespace: bool,
 }
@@ -64,12 +65,13 @@ fn ready_status(state: &ObjectState) -> &'static str {
 // === impl StatusReport ===
 
 impl StatusReport {
-    /// Keeps the credentials whose secret has expired or expires within that time, and no account. Days count as in the
+    /// Keeps the credentials whose secret has expired or expires within that time, and nothing else. Days count as in the
     /// operator's notices.
     pub(super) fn keep_expiring(&mut self, within: Duration) {
         let now = self.now;
         self.credentials.retain(|it| it.expires_within(within, now));
         self.accounts.clear();
+        self.identities.clear();
     }
 
     /// The most urgent first, then those that expire first.
@@ -79,6 +81,7 @@ impl StatusReport {
         };
         self.credentials.sort_by_cached_key(key);
         self.accounts.sort_by_cached_key(key);
+        self.identities.sort_by_cached_key(key);
     }
 
     pub(super) fn needs_attention(&self) -> bool {
@@ -90,7 +93,7 @@ impl StatusReport {
     }
 
     fn all(&self) -> impl Iterator<Item = &ObjectState> {
-        self.credentials.iter().chain(&self.accounts)
+        self.credentials.iter().chain(&self.accounts).chain(&self.identities)
     }
 
     fn table(&self, states: &[ObjectState], is_wide: bool) -> Table {
@@ -126,9 +129,14 @@ impl Report for StatusReport {
         if !self.credentials.is_empty() {
             text.push_table("", &self.table(&self.credentials, is_wide));
         }
-        if !self.accounts.is_empty() {
-            text.push(if self.credentials.is_empty() { "accounts:\n" } else { "\naccounts:\n" });
-            text.push_table("", &self.table(&self.accounts, is_wide));
+        let mut is_first = self.credentials.is_empty();
+        for (heading, states) in [("accounts:\n", &self.accounts), ("identities:\n", &self.identities)] {
+            if !states.is_empty() {
+                text.push(if is_first { "" } else { "\n" });
+                text.push(heading);
+                text.push_table("", &self.table(states, is_wide));
+                is_first = false;
+            }
         }
         for state in self.all().filter(|state| state.assessment.urgency.needs_attention()) {
             text.push(&format!("\n{} {}: {}\n", state.kind.as_str(), state.name, state.assessment.action));

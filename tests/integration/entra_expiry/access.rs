@@ -271,3 +271,27 @@ async fn wait_an_hour(env: &mut TestEnv) {
     credentials.patch_status("sales-eu", &PatchParams::default(), &patch).await.expect("it can be changed");
     env.start_operator().await;
 }
+
+#[tokio::test]
+async fn a_reading_whose_grant_is_removed_meanwhile_is_not_recorded() {
+    let (mut env, graph) = bare().await;
+    // So that a request may take a while.
+    env.time_scale = 1;
+    env.start_operator().await;
+    identity(&env, json!([grant(&env.namespace, TENANT, CLIENT)])).await;
+    env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
+    graph.set_application(TENANT, CLIENT, &[entry(EARLIER)]);
+    graph.service_time(Duration::from_secs(6));
+    let mut spec = entra("Check");
+    merge(&mut spec, json!({"destination": {"woodpecker": null, "store": {}}}));
+    env.credential("sales-eu", spec).await;
+    eventually("the request is under way", || async {
+        if graph.requests().is_empty() { Err(env.log()) } else { Ok(()) }
+    })
+    .await;
+    identity(&env, json!([])).await;
+    let object = wait_for(&env, ConditionStatus::Unknown, "GrantMissing").await;
+    assert_eq!(object.status.as_ref().unwrap().entra, None);
+    assert_eq!(graph.requests().len(), 1, "{:?}", graph.requests());
+    assert!(!message(&object, ConditionType::ExpiryConfirmed).contains(EARLIER));
+}
