@@ -27,7 +27,7 @@ pub use crate::core::token_result::RequestIds;
 #[doc(hidden)]
 pub use crate::entra::read_response;
 #[doc(hidden)]
-pub use crate::graph::read_holding;
+pub use crate::graph::{read_added_secret, read_holding};
 #[doc(hidden)]
 pub use crate::rest::ApiKeys;
 #[doc(hidden)]

@@ -10,11 +10,13 @@ use crate::controller::error::{ReconcileError, Result};
 use crate::core::app_reading::AppAccess;
 use crate::core::grants;
 use crate::entra::identity::IdentitySnapshot;
-use crate::graph::AppReader;
+use crate::graph::{AppReader, AppWriter};
 
-/// Decides about the access to apps, and has the reader that needs it.
+/// Decides about the access to apps, and has the reader and the writer that need it.
 pub struct Identities {
     pub reader: AppReader,
+    #[expect(dead_code, reason = "the rotation of client secrets uses it")]
+    pub writer: AppWriter,
     /// Objects that were reconciled before the first list of identities, and have to be reconciled after it. `None` after
     /// it.
     early: Mutex<Option<HashSet<NamespacedName>>>,
@@ -30,8 +32,8 @@ pub enum LiveAccess {
 // === impl Identities ===
 
 impl Identities {
-    pub fn new(reader: AppReader) -> Self {
-        Self { reader, early: Mutex::new(Some(HashSet::new())) }
+    pub fn new(reader: AppReader, writer: AppWriter) -> Self {
+        Self { reader, writer, early: Mutex::new(Some(HashSet::new())) }
     }
 
     /// After the first list, requeues the objects that waited for it, and those whose status contradicts their access:

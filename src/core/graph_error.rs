@@ -3,9 +3,9 @@
 //! Decided by HTTP status and `code`, never by the message. Source: Microsoft Graph, "Microsoft Graph error responses and
 //! resource types".
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
-use crate::core::lenient::readable;
+use crate::core::lenient::{Lenient, readable};
 
 /// Why Graph did not answer a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +37,24 @@ pub(crate) struct ErrorBody {
 pub(crate) struct ErrorDetail {
     #[serde(deserialize_with = "readable")]
     pub(crate) code: String,
+    /// In any of its forms; empty if there is none.
+    #[serde(deserialize_with = "message")]
+    pub(crate) message: String,
+}
+
+/// `message` as a text, or with its language.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Message {
+    Plain(String),
+    Localized { value: String },
+}
+
+fn message<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    Ok(match Lenient::deserialize(from)?.value() {
+        Some(Message::Plain(text) | Message::Localized { value: text }) => text,
+        None => String::new(),
+    })
 }
 
 /// The meaning of a response with that status, which is not 200. `body` is `None` if it is not JSON.

@@ -15,6 +15,7 @@ pub(crate) mod expiry_confirmed;
 pub(crate) mod failure;
 pub(crate) mod grants;
 pub(crate) mod graph_error;
+pub(crate) mod graph_write;
 pub(crate) mod lenient;
 pub(crate) mod model;
 pub mod orphan;

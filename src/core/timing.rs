@@ -37,6 +37,8 @@ timing! {
     app_reading_confirmation = Duration::from_mins(5);
     /// Maximum age of a reading that several objects of one app share, if it is new for each of them.
     app_reading_max_age = Duration::from_mins(1);
+    /// Minimum time between two writes to one app at Microsoft Entra, which rejects writes close together.
+    app_write_spacing = Duration::from_secs(10);
     /// Timeout of a request to Woodpecker: its queue may take 15 s, and on create and update it calls Microsoft itself.
     woodpecker_call = Duration::from_secs(45);
     /// Timeout of connecting to either.

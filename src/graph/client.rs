@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, InvalidHeaderValue};
+use reqwest::{Method, RequestBuilder};
 use thiserror::Error;
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -32,12 +33,12 @@ const MAX_RESPONSE: usize = 1 << 20;
 /// Pause after a 429 without `Retry-After`. Source: Microsoft Graph limits the requests in periods of ten seconds.
 const THROTTLE_PAUSE: Duration = Duration::from_secs(10);
 
-/// Reads apps. Clones share the pauses and the circuit breakers.
+/// Reads and changes apps. Clones share the pauses and the circuit breakers.
 #[derive(Clone)]
 pub struct GraphClient {
-    config: GraphConfig,
-    time_out: Duration,
-    breaker: Arc<Breaker>,
+    pub(super) config: GraphConfig,
+    pub(super) time_out: Duration,
+    pub(super) breaker: Arc<Breaker>,
     state: Arc<Mutex<State>>,
 }
 
@@ -77,6 +78,15 @@ pub enum RequestError {
     /// This replica does not lead for long enough; nothing was sent.
     #[error(transparent)]
     NotLeading(#[from] NotLeading),
+}
+
+/// Why a request could not be made, so that nothing was sent.
+#[derive(Debug, Error)]
+pub(super) enum SetupError {
+    #[error("the token is not a valid header")]
+    Token(#[from] InvalidHeaderValue),
+    #[error("failed to set up the HTTP client")]
+    Client(#[from] reqwest::Error),
 }
 
 type Result<T> = std::result::Result<T, RequestError>;
@@ -164,7 +174,7 @@ impl GraphClient {
         self.config.metrics.remote.ended("microsoft", operation, outcome, started.elapsed());
         result.map_err(|Failure { error, retry_after, .. }| {
             if error == GraphError::Throttled {
-                self.pause(at, retry_after.unwrap_or(THROTTLE_PAUSE));
+                self.pause(at, retry_after);
             }
             RequestError::Graph { error, retry_after }
         })
@@ -181,16 +191,9 @@ impl GraphClient {
             tracing::warn!(error = chain(problem), "Microsoft Graph did not respond");
             Failure { error: GraphError::Unavailable, retry_after: None, is_answered: false }
         };
-        let bearer = Zeroizing::new(format!("Bearer {}", token.expose()));
-        let mut bearer = HeaderValue::try_from(bearer.as_str()).map_err(|error| unavailable(&error))?;
-        bearer.set_sensitive(true);
-        let http = self.config.http.current().map_err(|error| unavailable(&error))?;
-        let request = http
-            .get(format!("{}/v1.0/{path}", self.config.roots.of(at.cloud)))
-            .timeout(self.time_out)
-            .header(AUTHORIZATION, bearer)
-            .header(ACCEPT, "application/json")
-            .header("client-request-id", entra::request_id())
+        let request = self
+            .request(Method::GET, at, token, path)
+            .map_err(|error| unavailable(&error))?
             // Reads can wait, and rotations of other programs may not. Source: Microsoft Graph, "Throttling".
             .header("x-ms-throttle-priority", "Low");
         let response = request.send().await.map_err(|error| unavailable(&error.without_url()))?;
@@ -211,7 +214,31 @@ impl GraphClient {
         Err(Failure { error, retry_after, is_answered: true })
     }
 
-    fn pause_left(&self, at: &TenantKey) -> Option<Duration> {
+    /// A request with the headers that all requests have.
+    pub(super) fn request(
+        &self,
+        method: Method,
+        at: &TenantKey,
+        token: &GraphToken,
+        path: &str,
+    ) -> std::result::Result<RequestBuilder, SetupError> {
+        let bearer = Zeroizing::new(format!("Bearer {}", token.expose()));
+        let mut bearer = HeaderValue::try_from(bearer.as_str())?;
+        bearer.set_sensitive(true);
+        let request = self
+            .config
+            .http
+            .current()?
+            .request(method, format!("{}/v1.0/{path}", self.config.roots.of(at.cloud)))
+            .timeout(self.time_out)
+            .header(AUTHORIZATION, bearer)
+            .header(ACCEPT, "application/json")
+            .header("client-request-id", entra::request_id());
+        Ok(request)
+    }
+
+    /// How long Graph asked not to send requests for a tenant.
+    pub(super) fn pause_left(&self, at: &TenantKey) -> Option<Duration> {
         let mut state = self.state.lock();
         let left = state.paused.get(at)?.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -221,7 +248,9 @@ impl GraphClient {
         Some(left)
     }
 
-    fn pause(&self, at: &TenantKey, wait: Duration) {
+    /// Sends no requests for a tenant for the time that a 429 asks for.
+    pub(super) fn pause(&self, at: &TenantKey, retry_after: Option<Duration>) {
+        let wait = retry_after.unwrap_or(THROTTLE_PAUSE);
         if let Some(until) = Instant::now().checked_add(wait) {
             self.state.lock().paused.insert(at.clone(), until);
         }
@@ -236,6 +265,6 @@ struct Failure {
 }
 
 /// The ID by which Microsoft's support finds the request, if it is a GUID.
-fn request_id(headers: &http::HeaderMap) -> Option<&str> {
+pub(super) fn request_id(headers: &http::HeaderMap) -> Option<&str> {
     headers.get("request-id")?.to_str().ok().filter(|id| crate::api::is_guid(id))
 }

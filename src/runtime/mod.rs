@@ -29,7 +29,7 @@ use crate::core::model::OperatorPolicy;
 use crate::core::timing::Timing;
 use crate::entra::identity::{FederatedTokens, GraphTokens};
 use crate::entra::{Authorities, EndpointConfig};
-use crate::graph::{AppReader, GraphClient, GraphConfig, GraphRoots};
+use crate::graph::{AppReader, AppWriter, GraphClient, GraphConfig, GraphRoots};
 use crate::k8s::events::Events;
 use crate::k8s::leader_election::{self, Candidate};
 use crate::k8s::leadership::Leadership;
@@ -174,7 +174,7 @@ impl Operator<'_> {
             keyring,
             token_endpoint: clients.token_endpoint.with_leadership(leadership.clone()),
             identity_namespace,
-            identities: Identities::new(self.app_reader(leadership.clone(), graph_tokens.clone())),
+            identities: self.identities(leadership.clone(), graph_tokens.clone()),
             graph_tokens,
             accounts: Accounts::new(
                 clients.http.clone(),
@@ -211,8 +211,8 @@ impl Operator<'_> {
         GraphTokens::new(config, clients.cluster.client.clone(), federated, &self.process.timing)
     }
 
-    /// Reads apps while this replica leads.
-    fn app_reader(&self, leadership: Leadership, tokens: GraphTokens) -> AppReader {
+    /// Reads and changes apps while this replica leads.
+    fn identities(&self, leadership: Leadership, tokens: GraphTokens) -> Identities {
         let Self { settings, clients, process, .. } = self;
         let config = GraphConfig {
             http: clients.http.clone(),
@@ -221,7 +221,9 @@ impl Operator<'_> {
             metrics: process.metrics.clone(),
         };
         let timing = &process.timing;
-        AppReader::new(GraphClient::new(config, timing), tokens, timing.app_reading_max_age)
+        let client = GraphClient::new(config, timing);
+        let writer = AppWriter::new(client.clone(), tokens.clone(), timing);
+        Identities::new(AppReader::new(client, tokens, timing.app_reading_max_age), writer)
     }
 
     fn record_controller(&self, context: Arc<Context>, stop: CancellationToken) -> RecordController {

@@ -11,4 +11,6 @@ mod tokens;
 pub use self::error::GraphTokenError;
 pub use self::federated::FederatedTokens;
 pub use self::snapshot::{IdentitySnapshot, SignInSpec};
+#[cfg(test)]
+pub(crate) use self::tokens::testing;
 pub use self::tokens::{GraphToken, GraphTokens};

@@ -231,4 +231,6 @@ impl SlotState {
 }
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

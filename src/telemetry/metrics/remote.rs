@@ -11,7 +11,7 @@ metrics! {
     /// Requests to Microsoft and Woodpecker.
     RemoteMetrics {
         requests: Counters<3> = "graph_credential_operator_external_requests",
-            "Requests to Microsoft (token, graph_token; and to Graph application, list_applications, service_principal) and Woodpecker (list, create, update, rename, delete) by outcome; ok and issued are successes";
+            "Requests to Microsoft (token, graph_token; and to Graph application, list_applications, service_principal, add_password, remove_password) and Woodpecker (list, create, update, rename, delete) by outcome; ok and issued are successes";
         seconds: Histograms<2> = "graph_credential_operator_external_request_duration",
             "Duration of requests to Microsoft and Woodpecker, whatever their outcome",
             Family::new_with_constructor(|| Histogram::new(BUCKETS));

@@ -1,50 +1,9 @@
+use super::testing::{HOME, OTHER, identity, tokens};
 use super::*;
 use crate::api::conditions::Reason;
-use crate::api::{ClientSecretRef, Cloud, FederatedToken, Grant, IdentityAuth, NamespacedName};
 use crate::core::diagnosis::Rejection;
-use crate::entra::Authorities;
-use crate::http::client::HttpClients;
-use crate::k8s::leadership::Leadership;
 
-const HOME: &str = "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32";
-const OTHER: &str = "cccccccc-aaf4-4f7c-9dc2-2c9160d1cb32";
 const HOUR: Duration = Duration::from_hours(1);
-
-/// Tokens without a token endpoint: tests record what it would answer.
-fn tokens() -> GraphTokens {
-    let refuse = |_: http::Request<kube::client::Body>| async {
-        Err::<http::Response<kube::client::Body>, _>("nothing is read")
-    };
-    let config = EndpointConfig {
-        http: HttpClients::testing(&Timing::STANDARD),
-        authorities: Authorities::new("http://127.0.0.1:1".parse().unwrap()),
-        leadership: Leadership::always(),
-        metrics: Arc::default(),
-    };
-    let client = Client::new(tower::service_fn(refuse), "ops");
-    GraphTokens::new(config, client, FederatedTokens::default(), &Timing::STANDARD)
-}
-
-fn identity(generation: i64) -> IdentitySnapshot {
-    IdentitySnapshot {
-        key: NamespacedName { namespace: "ops".into(), name: "agency".into() },
-        uid: "u".into(),
-        generation,
-        cloud: Cloud::Global,
-        home_tenant: HOME.parse().unwrap(),
-        client_id: "e1c6ac69-480e-4a17-9b85-3467967bd179".parse().unwrap(),
-        auth: Arc::new(match generation {
-            1 => IdentityAuth::FederatedToken(FederatedToken {}),
-            _ => IdentityAuth::ClientSecretRef(ClientSecretRef { name: "secret".into(), key: None }),
-        }),
-        grants: [Grant {
-            namespaces: vec!["client-a".into()],
-            tenant_id: OTHER.parse().unwrap(),
-            client_ids: Vec::new(),
-        }]
-        .into(),
-    }
-}
 
 #[expect(clippy::unnecessary_wraps, reason = "a result of a request")]
 fn issued(text: &str, lifetime: Duration) -> Result<IssuedToken, GraphTokenError> {
