@@ -3,11 +3,13 @@
 //! This module contains what the doubles share; [`crate::entra`], [`crate::graph`] and [`crate::woodpecker`] are
 //! their public interfaces.
 
+pub(crate) mod app_key;
 pub(crate) mod body;
 #[cfg(test)]
 pub(crate) mod client;
 pub(crate) mod entra;
 pub(crate) mod graph;
+pub(crate) mod handle;
 pub(crate) mod http;
 pub(crate) mod in_flight;
 pub(crate) mod script;
@@ -21,6 +23,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub use self::handle::Double;
 pub use self::secret::SecretText;
 
 /// The value of the `Retry-After` header of a throttled response. It is for the client, so it is never
@@ -35,7 +38,7 @@ pub enum RetryAfter {
 
 /// The delays of one double, divided by its time scale.
 #[derive(Debug)]
-pub(crate) struct Delays(AtomicU32);
+pub struct Delays(AtomicU32);
 
 /// Takes a lock whose holder may have panicked: the state of a double stays readable after a failed assertion
 /// elsewhere.

@@ -4,7 +4,6 @@
 //!
 //! Tenants and clients are compared without regard to case. Methods create an app that does not exist yet.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::double::RetryAfter;
@@ -14,32 +13,16 @@ pub use crate::double::entra::rejection::Layout;
 pub use crate::double::entra::state::AppState;
 pub use crate::double::entra::token::TOKEN_SIGNATURE;
 
+use crate::double::app_key::AppKey;
 use crate::double::entra::assertion::{FederatedCredential, TrustedCertificate};
 use crate::double::entra::handler::Handler;
-use crate::double::entra::state::{App, AppKey};
-use crate::double::lock;
-use crate::double::server::Server;
+use crate::double::entra::state::App;
+use crate::double::{Double, lock};
 
-/// A running double of Entra; stops when dropped.
-pub struct Entra {
-    handler: Arc<Handler>,
-    server: Server,
-}
+/// A running double of Entra; stops when dropped. Its URL is the authority.
+pub type Entra = Double<Handler>;
 
 impl Entra {
-    /// Starts on a free loopback port, with an empty state.
-    pub async fn start() -> Self {
-        let handler = Arc::new(Handler::new());
-        let serving = Arc::clone(&handler);
-        let server = Server::start(move |request| Arc::clone(&serving).serve(request)).await;
-        Self { handler, server }
-    }
-
-    /// The authority, `http://127.0.0.1:<port>`, without a trailing slash.
-    pub fn url(&self) -> String {
-        self.server.url()
-    }
-
     // --- state
 
     /// A tenant without apps: requests get 700016 instead of 90002.
@@ -166,46 +149,6 @@ impl Entra {
         lock(&self.handler.behavior).service_time = time;
     }
 
-    /// Divides all delays of the double, as the operator's `--time-scale` does; 0 counts as 1.
-    pub fn time_scale(&self, scale: u32) {
-        self.handler.delays.divide_by(scale);
-    }
-
-    // --- faults: those of an app precede those of all, counted ones precede lasting ones, in the order given
-
-    /// The next `n` requests of any app.
-    pub fn fail_next(&self, n: usize, fault: Fault) {
-        lock(&self.handler.script).fail_next(None, n, fault);
-    }
-
-    /// Every request until [`Entra::clear_faults`].
-    pub fn fail_always(&self, fault: Fault) {
-        lock(&self.handler.script).fail_always(None, fault);
-    }
-
-    /// The next `n` requests of this app.
-    pub fn fail_app_next(&self, tenant: &str, client: &str, n: usize, fault: Fault) {
-        let app = Some(AppKey::new(tenant, client));
-        lock(&self.handler.script).fail_next(app, n, fault);
-    }
-
-    /// Every request of this app until [`Entra::clear_faults`] or [`Entra::clear_app_faults`].
-    pub fn fail_app_always(&self, tenant: &str, client: &str, fault: Fault) {
-        let app = Some(AppKey::new(tenant, client));
-        lock(&self.handler.script).fail_always(app, fault);
-    }
-
-    /// Ends this app's own faults.
-    pub fn clear_app_faults(&self, tenant: &str, client: &str) {
-        let app = Some(AppKey::new(tenant, client));
-        lock(&self.handler.script).clear(&app);
-    }
-
-    /// Ends all faults, including those that wait.
-    pub fn clear_faults(&self) {
-        lock(&self.handler.script).clear_all();
-    }
-
     // --- requests
 
     /// All token requests, in order of arrival.
@@ -234,10 +177,6 @@ impl Entra {
     /// Requests to anything but the token endpoint, as `METHOD /path`; the operator must make none.
     pub fn unexpected_requests(&self) -> Vec<String> {
         lock(&self.handler.unexpected_requests).clone()
-    }
-
-    pub(crate) fn handler(&self) -> Arc<Handler> {
-        Arc::clone(&self.handler)
     }
 
     fn app(&self, tenant: &str, client: &str, change: impl FnOnce(&mut App)) {

@@ -3,7 +3,6 @@
 //!
 //! Tenants and clients are compared without regard to case.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::double::RetryAfter;
@@ -11,31 +10,15 @@ pub use crate::double::graph::fault::Fault;
 pub use crate::double::graph::record::{GraphRequest, Op};
 pub use crate::double::graph::state::PasswordEntry;
 
+use crate::double::app_key::AppKey;
 use crate::double::graph::handler::Handler;
-use crate::double::graph::state::{App, AppKey, Holder};
-use crate::double::lock;
-use crate::double::server::Server;
+use crate::double::graph::state::{App, Holder};
+use crate::double::{Double, lock};
 
-/// A running double of Graph; stops when dropped.
-pub struct Graph {
-    handler: Arc<Handler>,
-    server: Server,
-}
+/// A running double of Graph; stops when dropped. Its URL is without the version.
+pub type Graph = Double<Handler>;
 
 impl Graph {
-    /// Starts on a free loopback port, without apps.
-    pub async fn start() -> Self {
-        let handler = Arc::new(Handler::new());
-        let serving = Arc::clone(&handler);
-        let server = Server::start(move |request| Arc::clone(&serving).serve(request)).await;
-        Self { handler, server }
-    }
-
-    /// The root, `http://127.0.0.1:<port>`, without a trailing slash and version.
-    pub fn url(&self) -> String {
-        self.server.url()
-    }
-
     // --- state
 
     /// The application has exactly these client secrets.
@@ -79,33 +62,6 @@ impl Graph {
     /// The duration of every request; zero by default.
     pub fn service_time(&self, time: Duration) {
         lock(&self.handler.behavior).service_time = time;
-    }
-
-    /// Divides all delays of the double, as the operator's `--time-scale` does; 0 counts as 1.
-    pub fn time_scale(&self, scale: u32) {
-        self.handler.delays.divide_by(scale);
-    }
-
-    // --- faults: those of an app precede those of all, counted ones precede lasting ones, in the order given
-
-    /// The next `n` requests of any app.
-    pub fn fail_next(&self, n: usize, fault: Fault) {
-        lock(&self.handler.script).fail_next(None, n, fault);
-    }
-
-    /// Every request until [`Graph::clear_faults`].
-    pub fn fail_always(&self, fault: Fault) {
-        lock(&self.handler.script).fail_always(None, fault);
-    }
-
-    /// The next `n` requests of this app.
-    pub fn fail_app_next(&self, tenant: &str, client: &str, n: usize, fault: Fault) {
-        lock(&self.handler.script).fail_next(Some(AppKey::new(tenant, client)), n, fault);
-    }
-
-    /// Ends all faults, including those that wait.
-    pub fn clear_faults(&self) {
-        lock(&self.handler.script).clear_all();
     }
 
     // --- requests

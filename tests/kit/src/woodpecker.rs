@@ -19,31 +19,14 @@ pub use crate::double::woodpecker::response::ExpiryEcho;
 pub use crate::double::woodpecker::route::Op;
 pub use crate::double::woodpecker::state::Credential;
 
-use crate::double::lock;
-use crate::double::server::Server;
 use crate::double::woodpecker::handler::Handler;
+use crate::double::{Double, lock};
 use crate::entra::Entra;
 
 /// A running double of Woodpecker; stops when dropped.
-pub struct Woodpecker {
-    handler: Arc<Handler>,
-    server: Server,
-}
+pub type Woodpecker = Double<Handler>;
 
 impl Woodpecker {
-    /// Starts on a free loopback port, without accounts.
-    pub async fn start() -> Self {
-        let handler = Arc::new(Handler::new());
-        let serving = Arc::clone(&handler);
-        let server = Server::start(move |request| Arc::clone(&serving).serve(request)).await;
-        Self { handler, server }
-    }
-
-    /// `http://127.0.0.1:<port>`, without a trailing slash.
-    pub fn url(&self) -> String {
-        self.server.url()
-    }
-
     /// The base URL for clients: [`Woodpecker::url`] with `/rest`.
     pub fn base_url(&self) -> String {
         self.url() + "/rest"
@@ -117,7 +100,7 @@ impl Woodpecker {
     /// there, no propagation attempt is used up, and its faults do not apply. Without it every secret is
     /// accepted.
     pub fn verify_with(&self, entra: &Entra) {
-        lock(&self.handler.behavior).microsoft = Some(entra.handler());
+        lock(&self.handler.behavior).microsoft = Some(Arc::clone(&entra.handler));
     }
 
     /// Whether updates are verified too; `false` by default, because the vendor does not document it.
@@ -157,11 +140,6 @@ impl Woodpecker {
         lock(&self.handler.behavior).enforce_concurrency = enforce;
     }
 
-    /// Divides all delays of the double, as the operator's `--time-scale` does; 0 counts as 1.
-    pub fn time_scale(&self, scale: u32) {
-        self.handler.delays.divide_by(scale);
-    }
-
     // --- faults: those of an account precede those of all, counted ones precede lasting ones, in the order
     // given
 
@@ -183,11 +161,6 @@ impl Woodpecker {
     /// Every request of this operation and account until [`Woodpecker::clear_faults`].
     pub fn fail_account_always(&self, account: &str, op: Op, fault: Fault) {
         lock(&self.handler.script).fail_always((Some(account.to_owned()), op), fault);
-    }
-
-    /// Ends all faults, including those that wait.
-    pub fn clear_faults(&self) {
-        lock(&self.handler.script).clear_all();
     }
 
     // --- requests

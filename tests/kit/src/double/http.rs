@@ -16,7 +16,7 @@ use super::body::{Step, Steps};
 const MAX_BODY: usize = 1024 * 1024;
 
 /// A request, read to its end. No Debug, because it contains secrets.
-pub(crate) struct Request {
+pub struct Request {
     pub(crate) method: String,
     /// Path and query, as sent.
     pub(crate) path: String,
@@ -25,12 +25,12 @@ pub(crate) struct Request {
 }
 
 /// The reply to a request, and what is dropped when it is complete.
-pub(crate) struct Reply {
+pub struct Reply {
     pub(crate) what: ReplyKind,
     pub(crate) held: Vec<Box<dyn Any + Send>>,
 }
 
-pub(crate) enum ReplyKind {
+pub enum ReplyKind {
     Response(HttpResponse),
     /// TCP reset without a response.
     Reset,
@@ -39,7 +39,7 @@ pub(crate) enum ReplyKind {
 }
 
 /// A response; `Content-Length` is that of `body` even if `delivery` sends less.
-pub(crate) struct HttpResponse {
+pub struct HttpResponse {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Bytes,
@@ -47,7 +47,7 @@ pub(crate) struct HttpResponse {
 }
 
 /// How the body is sent.
-pub(crate) enum DeliveryMode {
+pub enum DeliveryMode {
     Whole,
     /// Half of it, then the connection is closed.
     CutInHalf,

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
 /// Faults by key. A narrower key precedes a wider one, and a counted fault a lasting one.
-pub(crate) struct Script<K, F> {
+pub struct Script<K, F> {
     lines: HashMap<K, Line<F>>,
 }
 

@@ -8,15 +8,17 @@ use super::fault::{Effect, Fault};
 use super::form::Form;
 use super::record::{Outcome, TokenRequest};
 use super::rejection::{Cause, Layout, ResponseIds};
-use super::state::{AppKey, Attempt, State};
+use super::state::{Attempt, State};
 use super::token;
+use crate::double::app_key::AppKey;
+use crate::double::handle::{AppService, Service};
 use crate::double::http::{DeliveryMode, HttpResponse, Reply, ReplyKind, Request};
 use crate::double::in_flight::InFlight;
 use crate::double::script::Script;
 use crate::double::{Delays, SecretText, lock};
 
 /// Everything that the double of Entra holds.
-pub(crate) struct Handler {
+pub struct Handler {
     pub(crate) state: Mutex<State>,
     /// By app; `None` is every app.
     pub(crate) script: Mutex<Script<Option<AppKey>, Fault>>,
@@ -38,8 +40,13 @@ pub(crate) struct Behavior {
     pub(crate) token_lifetime: i64,
 }
 
-impl Handler {
-    pub(crate) fn new() -> Self {
+// === impl Handler ===
+
+impl Service for Handler {
+    type Key = Option<AppKey>;
+    type Fault = Fault;
+
+    fn new() -> Self {
         Self {
             state: Mutex::default(),
             script: Mutex::new(Script::new()),
@@ -56,7 +63,7 @@ impl Handler {
         }
     }
 
-    pub(crate) async fn serve(self: Arc<Self>, request: Request) -> Reply {
+    async fn serve(self: Arc<Self>, request: Request) -> Reply {
         let Some(tenant) = token_path(&request) else {
             let unexpected = format!("{} {}", request.method, request.path);
             lock(&self.unexpected_requests).push(unexpected);
@@ -79,6 +86,22 @@ impl Handler {
         Reply { what, held: vec![Box::new(open)] }
     }
 
+    fn script(&self) -> &Mutex<Script<Self::Key, Fault>> {
+        &self.script
+    }
+
+    fn delays(&self) -> &Delays {
+        &self.delays
+    }
+}
+
+impl AppService for Handler {
+    fn key(app: Option<AppKey>) -> Self::Key {
+        app
+    }
+}
+
+impl Handler {
     /// Woodpecker's verification: not recorded and not counted.
     pub(crate) fn accepts(&self, tenant: &str, client: &str, secret: &SecretText) -> bool {
         let mut state = lock(&self.state);

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::assertion::{Assertion, FederatedCredential, TrustedCertificate};
 use super::rejection::Cause;
 use crate::double::SecretText;
+use crate::double::app_key::AppKey;
 
 /// The state of an app in its tenant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,10 +41,6 @@ pub(crate) struct Registration {
     pub(crate) is_issuer_unreachable: bool,
 }
 
-/// Tenant and client in lower case, because Entra ignores case.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct AppKey(String, String);
-
 pub(crate) struct App {
     pub(crate) state: AppState,
     pub(crate) roles: Vec<String>,
@@ -65,14 +62,6 @@ pub(crate) enum Attempt {
     Uncounted,
 }
 
-// === impl AppKey ===
-
-impl AppKey {
-    pub(crate) fn new(tenant: &str, client: &str) -> Self {
-        Self(tenant.to_ascii_lowercase(), client.to_ascii_lowercase())
-    }
-}
-
 // === impl State ===
 
 impl State {
@@ -84,7 +73,7 @@ impl State {
     pub(crate) fn remove_tenant(&mut self, tenant: &str) {
         let tenant = tenant.to_ascii_lowercase();
         self.tenants.remove(&tenant);
-        self.apps.retain(|AppKey(of, _), _| *of != tenant);
+        self.apps.retain(|app, _| app.tenant != tenant);
     }
 
     pub(crate) fn remove_app(&mut self, tenant: &str, client: &str) {

@@ -8,14 +8,16 @@ use serde_json::{Value, json};
 
 use super::fault::{Fault, denied, error, not_found};
 use super::record::{GraphRequest, Op};
-use super::state::{AppKey, Holder, State};
+use super::state::{Holder, State};
 use super::token::Claims;
+use crate::double::app_key::AppKey;
+use crate::double::handle::{AppService, Service};
 use crate::double::http::{HttpResponse, Reply, ReplyKind, Request};
 use crate::double::script::Script;
 use crate::double::{Delays, lock};
 
 /// Everything that the double of Graph holds.
-pub(crate) struct Handler {
+pub struct Handler {
     pub(crate) state: Mutex<State>,
     /// By app; `None` is every app.
     pub(crate) script: Mutex<Script<Option<AppKey>, Fault>>,
@@ -42,8 +44,11 @@ struct Target {
 
 // === impl Handler ===
 
-impl Handler {
-    pub(crate) fn new() -> Self {
+impl Service for Handler {
+    type Key = Option<AppKey>;
+    type Fault = Fault;
+
+    fn new() -> Self {
         Self {
             state: Mutex::default(),
             script: Mutex::new(Script::new()),
@@ -54,7 +59,7 @@ impl Handler {
         }
     }
 
-    pub(crate) async fn serve(self: Arc<Self>, request: Request) -> Reply {
+    async fn serve(self: Arc<Self>, request: Request) -> Reply {
         let Some(target) = Target::of(&request) else {
             lock(&self.unexpected_requests).push(format!("{} {}", request.method, request.path));
             let what = HttpResponse::html(404, "Not Found").into();
@@ -74,6 +79,22 @@ impl Handler {
         Reply { what, held: Vec::new() }
     }
 
+    fn script(&self) -> &Mutex<Script<Self::Key, Fault>> {
+        &self.script
+    }
+
+    fn delays(&self) -> &Delays {
+        &self.delays
+    }
+}
+
+impl AppService for Handler {
+    fn key(app: Option<AppKey>) -> Self::Key {
+        app
+    }
+}
+
+impl Handler {
     fn append_record(&self, request: &Request, target: &Target, claims: Option<&Claims>) -> usize {
         let mut headers = request.headers.clone();
         for (_, value) in headers.iter_mut().filter(|(name, _)| name == "authorization") {

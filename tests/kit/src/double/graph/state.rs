@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::double::app_key::AppKey;
+
 /// The apps by tenant and client.
 pub(crate) type State = BTreeMap<AppKey, App>;
-
-/// Tenant and client in lower case, because Entra ignores case.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct AppKey(String, String);
 
 /// What a tenant knows about an app.
 #[derive(Clone, Debug, Default)]
@@ -49,14 +47,6 @@ pub struct PasswordEntry {
     pub end: Option<String>,
     /// Its description.
     pub display_name: Option<String>,
-}
-
-// === impl AppKey ===
-
-impl AppKey {
-    pub(crate) fn new(tenant: &str, client: &str) -> Self {
-        Self(tenant.to_ascii_lowercase(), client.to_ascii_lowercase())
-    }
 }
 
 // === impl App ===

@@ -18,12 +18,13 @@ use super::response::{ExpiryEcho, problem};
 use super::route::{Op, Route};
 use super::state::{Credential, KeyOwner, State, company_account};
 use crate::double::entra::handler::Handler as Entra;
+use crate::double::handle::Service;
 use crate::double::http::{Reply, ReplyKind, Request};
 use crate::double::script::Script;
 use crate::double::{Delays, SecretText, lock};
 
 /// Everything that the double of Woodpecker holds.
-pub(crate) struct Handler {
+pub struct Handler {
     pub(crate) state: Mutex<State>,
     /// By account and operation; `None` is every account.
     pub(crate) script: Mutex<Script<(Option<String>, Op), Fault>>,
@@ -70,8 +71,11 @@ const DISCONNECT_NOTICE: Duration = Duration::from_millis(25);
 
 // === impl Handler ===
 
-impl Handler {
-    pub(crate) fn new() -> Self {
+impl Service for Handler {
+    type Key = (Option<String>, Op);
+    type Fault = Fault;
+
+    fn new() -> Self {
         let rules = Rules { in_use_status: 409, verify_updates: false, expiry_echo: ExpiryEcho::default() };
         Self {
             state: Mutex::default(),
@@ -91,13 +95,7 @@ impl Handler {
         }
     }
 
-    pub(crate) fn queue(&self, account: &str) -> Arc<RequestQueue> {
-        let mut queues = lock(&self.queues);
-        let queue = queues.entry(account.to_owned());
-        Arc::clone(queue.or_insert_with(|| Arc::new(RequestQueue::new())))
-    }
-
-    pub(crate) async fn serve(self: Arc<Self>, request: Request) -> Reply {
+    async fn serve(self: Arc<Self>, request: Request) -> Reply {
         let body = json_body(&request);
         let route = Route::of(&request, body.as_ref());
         let behavior = lock(&self.behavior).clone();
@@ -136,6 +134,22 @@ impl Handler {
         }
         reply.held.push(Box::new(open));
         reply
+    }
+
+    fn script(&self) -> &Mutex<Script<Self::Key, Fault>> {
+        &self.script
+    }
+
+    fn delays(&self) -> &Delays {
+        &self.delays
+    }
+}
+
+impl Handler {
+    pub(crate) fn queue(&self, account: &str) -> Arc<RequestQueue> {
+        let mut queues = lock(&self.queues);
+        let queue = queues.entry(account.to_owned());
+        Arc::clone(queue.or_insert_with(|| Arc::new(RequestQueue::new())))
     }
 
     /// The owner of the request, if known, and the status that rejects it.
