@@ -20,7 +20,7 @@ pub(crate) enum Received {
 }
 
 /// A response's head, and its body as far as it arrived.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HttpResponse {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,

@@ -3,7 +3,9 @@
 pub(crate) mod fault;
 pub(crate) mod handler;
 pub(crate) mod record;
+mod route;
 pub(crate) mod state;
 #[cfg(test)]
 mod tests;
 mod token;
+pub(crate) mod writes;

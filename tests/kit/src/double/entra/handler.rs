@@ -2,13 +2,13 @@
 //! of faults.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::fault::{Effect, Fault};
 use super::form::Form;
 use super::record::{Outcome, TokenRequest};
 use super::rejection::{Cause, Layout, ResponseIds};
-use super::state::{Attempt, State};
+use super::state::{Attempt, State, Validity};
 use super::token;
 use crate::double::app_key::AppKey;
 use crate::double::handle::{AppService, Service};
@@ -106,6 +106,16 @@ impl Handler {
     pub(crate) fn accepts(&self, tenant: &str, client: &str, secret: &SecretText) -> bool {
         let mut state = lock(&self.state);
         state.authenticate(tenant, client, secret, Attempt::Uncounted).is_ok()
+    }
+
+    /// Adds a secret that Graph made.
+    pub(crate) fn add_secret(&self, tenant: &str, client: &str, secret: SecretText, validity: Validity) {
+        lock(&self.state).app(tenant, client).add(secret, validity);
+    }
+
+    /// A secret that Graph removed works until then.
+    pub(crate) fn end_secret(&self, tenant: &str, client: &str, secret: &SecretText, until: Instant) {
+        lock(&self.state).app(tenant, client).end(secret, until);
     }
 
     fn append_record(&self, record: TokenRequest) -> usize {

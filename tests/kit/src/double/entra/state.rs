@@ -2,6 +2,9 @@
 //! state alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use jiff::Timestamp;
 
 use super::assertion::{Assertion, FederatedCredential, TrustedCertificate};
 use super::rejection::Cause;
@@ -52,6 +55,19 @@ struct Entry {
     expired: bool,
     /// How many more attempts are rejected because the secret has not propagated.
     rejections_left: u32,
+    /// `None` for one that is valid at once and until it is removed.
+    validity: Option<Validity>,
+}
+
+/// When a secret that Graph made works.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Validity {
+    pub(crate) tokens_from: Instant,
+    /// The same for Woodpecker's own verification.
+    pub(crate) woodpecker_from: Instant,
+    /// Its removal has propagated.
+    pub(crate) until: Option<Instant>,
+    pub(crate) expires_at: Option<Timestamp>,
 }
 
 /// Whether an attempt uses up one of the rejections of a propagating secret.
@@ -167,7 +183,19 @@ impl State {
 impl App {
     pub(crate) fn add_secret(&mut self, secret: &str, rejections_left: u32) {
         self.remove_secret(secret);
-        self.secrets.push(Entry { text: SecretText::new(secret), expired: false, rejections_left });
+        let text = SecretText::new(secret);
+        self.secrets.push(Entry { text, expired: false, rejections_left, validity: None });
+    }
+
+    pub(crate) fn add(&mut self, text: SecretText, validity: Validity) {
+        self.secrets.push(Entry { text, expired: false, rejections_left: 0, validity: Some(validity) });
+    }
+
+    pub(crate) fn end(&mut self, text: &SecretText, until: Instant) {
+        for validity in self.secrets.iter_mut().filter(|it| it.text == *text).flat_map(|it| &mut it.validity)
+        {
+            validity.until = Some(until);
+        }
     }
 
     pub(crate) fn remove_secret(&mut self, secret: &str) {
@@ -203,6 +231,9 @@ impl App {
     fn check_secret(&mut self, secret: &SecretText, attempt: Attempt) -> Result<(), Cause> {
         let found = self.secrets.iter_mut().find(|entry| entry.text == *secret);
         let entry = found.ok_or(Cause::WrongSecret)?;
+        if let Some(validity) = &entry.validity {
+            validity.check(attempt)?;
+        }
         if entry.expired {
             return Err(Cause::ExpiredSecret);
         }
@@ -211,6 +242,25 @@ impl App {
                 entry.rejections_left -= 1;
             }
             return Err(Cause::WrongSecret);
+        }
+        Ok(())
+    }
+}
+
+// === impl Validity ===
+
+impl Validity {
+    fn check(&self, attempt: Attempt) -> Result<(), Cause> {
+        let now = Instant::now();
+        let from = match attempt {
+            Attempt::Counted => self.tokens_from,
+            Attempt::Uncounted => self.woodpecker_from,
+        };
+        if now < from || self.until.is_some_and(|until| until <= now) {
+            return Err(Cause::WrongSecret);
+        }
+        if self.expires_at.is_some_and(|end| end <= Timestamp::now()) {
+            return Err(Cause::ExpiredSecret);
         }
         Ok(())
     }

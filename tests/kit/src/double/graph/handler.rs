@@ -1,4 +1,4 @@
-//! From a request to the response of the double of Graph.
+//! From a request to the response of the double of Graph. A write takes effect even if the client disconnects.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -6,11 +6,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::fault::{Fault, denied, error, not_found};
+use super::fault::{Effect, Fault, denied, error, not_found};
 use super::record::{GraphRequest, Op};
-use super::state::{Holder, State};
+use super::route::Route;
+use super::state::{App, Holder, ReadLag, State};
 use super::token::Claims;
+use super::writes::{Propagation, Surroundings};
 use crate::double::app_key::AppKey;
+use crate::double::entra::handler::Handler as Entra;
 use crate::double::handle::{AppService, Service};
 use crate::double::http::{HttpResponse, Reply, ReplyKind, Request};
 use crate::double::script::Script;
@@ -19,8 +22,8 @@ use crate::double::{Delays, lock};
 /// Everything that the double of Graph holds.
 pub struct Handler {
     pub(crate) state: Mutex<State>,
-    /// By app; `None` is every app.
-    pub(crate) script: Mutex<Script<Option<AppKey>, Fault>>,
+    /// By app and operation; `None` is every one.
+    pub(crate) script: Mutex<Script<FaultKey, Fault>>,
     pub(crate) requests: Mutex<Vec<GraphRequest>>,
     /// Requests to other paths: method and path.
     pub(crate) unexpected_requests: Mutex<Vec<String>>,
@@ -28,24 +31,35 @@ pub struct Handler {
     pub(crate) delays: Delays,
 }
 
+/// Which requests a fault is for.
+type FaultKey = (Option<AppKey>, Option<Op>);
+
 /// Settings of the double.
 #[derive(Clone, Default)]
 pub(crate) struct Behavior {
     pub(crate) forbids_single_reads: bool,
     pub(crate) service_time: Duration,
+    pub(crate) read_lag: ReadLag,
+    pub(crate) write_spacing: Duration,
+    pub(crate) propagation: Propagation,
+    /// Where the secrets that the double makes work.
+    pub(crate) entra: Option<Arc<Entra>>,
 }
 
-/// What a path asks for.
-struct Target {
-    op: Op,
-    client: String,
-    select: String,
+/// A received request with an accepted token.
+#[derive(Clone)]
+struct Job {
+    handler: Arc<Handler>,
+    route: Route,
+    claims: Claims,
+    behavior: Behavior,
+    number: usize,
 }
 
 // === impl Handler ===
 
 impl Service for Handler {
-    type Key = Option<AppKey>;
+    type Key = FaultKey;
     type Fault = Fault;
 
     fn new() -> Self {
@@ -60,22 +74,22 @@ impl Service for Handler {
     }
 
     async fn serve(self: Arc<Self>, request: Request) -> Reply {
-        let Some(target) = Target::of(&request) else {
+        let Some(route) = Route::of(&request) else {
             lock(&self.unexpected_requests).push(format!("{} {}", request.method, request.path));
             let what = HttpResponse::html(404, "Not Found").into();
             return Reply { what, held: Vec::new() };
         };
         let claims = Claims::read(request.header("authorization"));
-        let number = self.append_record(&request, &target, claims.as_ref().ok());
+        let number = self.append_record(&request, &route, claims.as_ref().ok());
         let behavior = lock(&self.behavior).clone();
-        self.delays.pause(behavior.service_time).await;
         let what = match claims {
             Err(problem) => error(401, "InvalidAuthenticationToken", problem.message()).into(),
-            Ok(claims) => self.respond(&target, &claims, &behavior),
+            Ok(claims) => {
+                let job = Job { handler: Arc::clone(&self), route, claims, behavior, number };
+                tokio::spawn(job.run()).await.unwrap_or(ReplyKind::Reset)
+            }
         };
-        if let Some(record) = lock(&self.requests).get_mut(number) {
-            record.status = what.status();
-        }
+        self.update_record(number, |record| record.status = what.status());
         Reply { what, held: Vec::new() }
     }
 
@@ -90,23 +104,30 @@ impl Service for Handler {
 
 impl AppService for Handler {
     fn key(app: Option<AppKey>) -> Self::Key {
-        app
+        (app, None)
     }
 }
 
 impl Handler {
-    fn append_record(&self, request: &Request, target: &Target, claims: Option<&Claims>) -> usize {
+    /// What writes of now depend on.
+    pub(crate) fn surroundings(&self) -> Surroundings {
+        lock(&self.behavior).surroundings(&self.delays)
+    }
+
+    fn append_record(&self, request: &Request, route: &Route, claims: Option<&Claims>) -> usize {
         let mut headers = request.headers.clone();
         for (_, value) in headers.iter_mut().filter(|(name, _)| name == "authorization") {
             "[secret]".clone_into(value);
         }
         let record = GraphRequest {
             at: Timestamp::now(),
-            op: target.op,
+            op: route.op,
             tenant: claims.map(|claims| claims.tid.clone()).unwrap_or_default(),
             identity: claims.map(|claims| claims.appid.clone()).unwrap_or_default(),
-            client: target.client.clone(),
-            select: target.select.clone(),
+            client: route.client.clone(),
+            select: route.select.clone(),
+            body: route.body.clone(),
+            took_effect: false,
             status: None,
             headers,
         };
@@ -115,59 +136,111 @@ impl Handler {
         requests.len() - 1
     }
 
-    fn respond(&self, target: &Target, claims: &Claims, behavior: &Behavior) -> ReplyKind {
-        let key = AppKey::new(&claims.tid, &target.client);
-        if let Some(fault) = lock(&self.script).take(&[Some(key.clone()), None]) {
-            return fault.reply(&self.delays);
+    fn update_record(&self, number: usize, change: impl FnOnce(&mut GraphRequest)) {
+        if let Some(record) = lock(&self.requests).get_mut(number) {
+            change(record);
         }
-        let is_allowed = match target.op {
+    }
+}
+
+// === impl Behavior ===
+
+impl Behavior {
+    fn surroundings(&self, delays: &Delays) -> Surroundings {
+        let Propagation { tokens, woodpecker, removal } = self.propagation;
+        Surroundings {
+            lag: self.read_lag.scaled(delays),
+            spacing: delays.scaled(self.write_spacing),
+            propagation: Propagation {
+                tokens: delays.scaled(tokens),
+                woodpecker: delays.scaled(woodpecker),
+                removal: delays.scaled(removal),
+            },
+            entra: self.entra.clone(),
+        }
+    }
+}
+
+// === impl Job ===
+
+impl Job {
+    async fn run(self) -> ReplyKind {
+        let delays = &self.handler.delays;
+        delays.pause(self.behavior.service_time).await;
+        let (app, op) = (Some(self.key()), Some(self.route.op));
+        let keys = [(app.clone(), op), (app, None), (None, op), (None, None)];
+        let fault = lock(&self.handler.script).take(&keys);
+        let Some(fault) = fault else {
+            return self.perform().into();
+        };
+        match fault.effect() {
+            Effect::Never => fault.response_without_effect(delays),
+            Effect::Now => fault.response_after_effect(self.perform(), delays),
+            Effect::AfterWaiting(time) => {
+                delays.pause(time).await;
+                fault.response_after_effect(self.perform(), delays)
+            }
+            Effect::After(time) => {
+                let later = self.clone();
+                tokio::spawn(async move {
+                    later.handler.delays.pause(time).await;
+                    later.perform();
+                });
+                fault.response_without_effect(delays)
+            }
+        }
+    }
+
+    fn key(&self) -> AppKey {
+        AppKey::new(&self.claims.tid, &self.route.client)
+    }
+
+    fn perform(&self) -> HttpResponse {
+        let mut state = lock(&self.handler.state);
+        let app = state.get_mut(&self.key());
+        if self.route.op.is_write() {
+            return self.write(app);
+        }
+        self.read(app)
+    }
+
+    fn read(&self, app: Option<&mut App>) -> HttpResponse {
+        let (op, claims, behavior) = (self.route.op, &self.claims, &self.behavior);
+        let is_allowed = match op {
             Op::Application if behavior.forbids_single_reads => claims.reads_all(),
-            Op::Application | Op::ListApplications | Op::ServicePrincipal => claims.lists_all(),
+            _ => claims.lists_all(),
         };
         if !is_allowed {
-            return denied().into();
+            return denied();
         }
-        let holder = match target.op {
-            Op::Application | Op::ListApplications => Holder::Application,
+        let holder = match op {
             Op::ServicePrincipal => Holder::ServicePrincipal,
+            _ => Holder::Application,
         };
-        let mut state = lock(&self.state);
-        let found = state.get_mut(&key).and_then(|app| app.read(holder, &claims.tid, &target.client));
-        let response = match (target.op, found) {
+        let (client, lag) = (&self.route.client, behavior.read_lag.scaled(&self.handler.delays));
+        let found = app.and_then(|app| app.read(holder, (&claims.tid, client), &lag));
+        match (op, found) {
             (Op::ListApplications, found) => {
                 let value: Vec<Value> = found.into_iter().collect();
                 HttpResponse::json(200, &json!({"@odata.context": "x", "value": value}))
             }
-            (Op::Application | Op::ServicePrincipal, Some(body)) => HttpResponse::json(200, &body),
-            (Op::Application | Op::ServicePrincipal, None) => not_found(&target.client),
-        };
-        response.into()
+            (_, Some(body)) => HttpResponse::json(200, &body),
+            (_, None) => not_found(client),
+        }
     }
-}
 
-// === impl Target ===
-
-impl Target {
-    /// `None` for a path that Graph does not have, or without `$select`.
-    fn of(request: &Request) -> Option<Self> {
-        let rest = request.path.strip_prefix("/v1.0/").filter(|_| request.method == "GET")?;
-        let (path, query) = rest.split_once('?')?;
-        let parameter = |name: &str| {
-            form_urlencoded::parse(query.as_bytes())
-                .find(|(key, _)| key == name)
-                .map(|(_, value)| value.into_owned())
-        };
-        let select = parameter("$select")?;
-        let quoted = |text: &str, before: &str, after: &str| {
-            text.strip_prefix(before)?.strip_suffix(after).map(str::to_owned)
-        };
-        let (op, client) = if path == "applications" {
-            (Op::ListApplications, quoted(&parameter("$filter")?, "appId eq '", "'")?)
-        } else if let Some(client) = quoted(path, "applications(appId='", "')") {
-            (Op::Application, client)
-        } else {
-            (Op::ServicePrincipal, quoted(path, "servicePrincipals(appId='", "')")?)
-        };
-        Some(Self { op, client, select })
+    fn write(&self, app: Option<&mut App>) -> HttpResponse {
+        let (claims, route) = (&self.claims, &self.route);
+        let is_owner =
+            app.as_ref().is_some_and(|app| app.owners.contains(&claims.appid.to_ascii_lowercase()));
+        let is_allowed = claims.writes_all() || (claims.writes_owned() && is_owner);
+        if !is_allowed {
+            return denied();
+        }
+        let Some(app) = app else { return not_found(&route.client) };
+        let surroundings = self.behavior.surroundings(&self.handler.delays);
+        let result = surroundings.write(app, &claims.tid, route, &claims.appid);
+        self.handler.update_record(self.number, |record| record.took_effect = result.is_ok());
+        result.unwrap_or_else(|rejected| rejected)
     }
 }

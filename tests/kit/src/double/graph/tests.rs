@@ -1,8 +1,11 @@
 //! The double of Graph over real HTTP: what a client sees, and what is recorded.
 
+mod lag;
+mod writes;
+
 use serde_json::{Value, json};
 
-use crate::double::client::{self, HttpResponse};
+use crate::double::client::{self, HttpResponse, Received};
 use crate::entra::Entra;
 use crate::graph::{Fault, Graph, Op, PasswordEntry, RetryAfter};
 
@@ -17,24 +20,27 @@ async fn token(tenant: &str, roles: &[&str]) -> String {
     let entra = Entra::start().await;
     entra.set_secrets(tenant, IDENTITY, &["s"]);
     entra.set_roles(tenant, IDENTITY, roles);
+    let received = request_token(&entra, tenant, IDENTITY, "s").await;
+    received.response().json()["access_token"].as_str().expect("a token").to_owned()
+}
+
+async fn request_token(entra: &Entra, tenant: &str, client: &str, secret: &str) -> Received {
     let form = form_urlencoded::Serializer::new(String::new())
         .append_pair("grant_type", "client_credentials")
-        .append_pair("client_id", IDENTITY)
-        .append_pair("client_secret", "s")
+        .append_pair("client_id", client)
+        .append_pair("client_secret", secret)
         .append_pair("scope", "https://graph.microsoft.com/.default")
         .finish();
     let url = format!("{}/{tenant}/oauth2/v2.0/token", entra.url());
     let header = ("content-type", "application/x-www-form-urlencoded");
-    let received = client::send("POST", &url, &[header], &form).await;
-    received.response().json()["access_token"].as_str().expect("a token").to_owned()
+    client::send("POST", &url, &[header], &form).await
 }
 
 async fn get(graph: &Graph, token: &str, path: &str) -> HttpResponse {
     let url = format!("{}/v1.0/{path}", graph.url());
     let bearer = format!("Bearer {token}");
     let received = client::send("GET", &url, &[("authorization", &bearer)], "").await;
-    let HttpResponse { status, headers, body } = received.response();
-    HttpResponse { status: *status, headers: headers.clone(), body: body.clone() }
+    received.response().clone()
 }
 
 fn single() -> String {

@@ -56,6 +56,16 @@ impl Claims {
         self.reads_all() || self.has("Application.ReadWrite.OwnedBy")
     }
 
+    /// Whether a role allows to change any app, alone.
+    pub(super) fn writes_all(&self) -> bool {
+        self.has("Application.ReadWrite.All")
+    }
+
+    /// Whether a role allows to change the apps that the identity owns.
+    pub(super) fn writes_owned(&self) -> bool {
+        self.has("Application.ReadWrite.OwnedBy")
+    }
+
     fn has(&self, role: &str) -> bool {
         self.roles.iter().any(|have| have == role)
     }
