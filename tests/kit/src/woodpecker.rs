@@ -18,8 +18,10 @@ pub use crate::double::woodpecker::record::Request;
 pub use crate::double::woodpecker::response::ExpiryEcho;
 pub use crate::double::woodpecker::route::Op;
 pub use crate::double::woodpecker::state::Credential;
+pub use crate::double::woodpecker::validity::InvalidPeriod;
 
 use crate::double::woodpecker::handler::Handler;
+use crate::double::woodpecker::validity;
 use crate::double::{Double, lock};
 use crate::entra::Entra;
 
@@ -106,6 +108,19 @@ impl Woodpecker {
     /// Whether updates are verified too; `false` by default, because the vendor does not document it.
     pub fn verify_updates(&self, verify: bool) {
         lock(&self.handler.behavior).rules.verify_updates = verify;
+    }
+
+    /// From now on, checks all the time that every registered secret works at this double of Entra, like
+    /// [`Woodpecker::verify_with`] without a request: every 10 ms, and before and after each write.
+    pub fn check_validity_with(&self, entra: &Entra) {
+        let entra = Arc::clone(&entra.handler);
+        lock(&self.handler.behavior).checks_validity_at = Some(Arc::clone(&entra));
+        validity::watch(&self.handler, entra);
+    }
+
+    /// The times during which a registered secret did not work, since [`Woodpecker::check_validity_with`].
+    pub fn invalid_periods(&self) -> Vec<InvalidPeriod> {
+        lock(&self.handler.validity).periods()
     }
 
     /// The status of a rejected deletion of a credential in use; 409 by default, because the vendor does not

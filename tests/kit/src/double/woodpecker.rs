@@ -12,3 +12,4 @@ pub(crate) mod route;
 pub(crate) mod state;
 #[cfg(test)]
 mod tests;
+pub(crate) mod validity;

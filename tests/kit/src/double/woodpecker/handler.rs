@@ -17,6 +17,7 @@ use super::request_queue::RequestQueue;
 use super::response::{ExpiryEcho, problem};
 use super::route::{Op, Route};
 use super::state::{Credential, KeyOwner, State, company_account};
+use super::validity::ValidityLog;
 use crate::double::entra::handler::Handler as Entra;
 use crate::double::handle::Service;
 use crate::double::http::{Reply, ReplyKind, Request};
@@ -31,6 +32,7 @@ pub struct Handler {
     pub(crate) records: Mutex<Vec<Record>>,
     pub(crate) behavior: Mutex<Behavior>,
     pub(crate) delays: Delays,
+    pub(crate) validity: Mutex<ValidityLog>,
     pub(crate) progress: broadcast::Sender<Progress>,
     queues: Mutex<HashMap<String, Arc<RequestQueue>>>,
 }
@@ -43,6 +45,8 @@ pub(crate) struct Behavior {
     pub(crate) service_time: Duration,
     pub(crate) rules: Rules,
     pub(crate) microsoft: Option<Arc<Entra>>,
+    /// Against which the registered secrets are checked all the time.
+    pub(crate) checks_validity_at: Option<Arc<Entra>>,
     pub(crate) before_delete: Option<BeforeDelete>,
 }
 
@@ -87,9 +91,11 @@ impl Service for Handler {
                 service_time: Duration::ZERO,
                 rules,
                 microsoft: None,
+                checks_validity_at: None,
                 before_delete: None,
             }),
             delays: Delays::new(),
+            validity: Mutex::default(),
             progress: broadcast::Sender::new(PROGRESS_CAPACITY),
             queues: Mutex::default(),
         }
@@ -252,6 +258,8 @@ impl Job {
         };
         let body = self.body.as_ref().and_then(Value::as_object);
         let mut state = lock(&self.handler.state);
+        // A secret that ended shortly before its update is noticed as well.
+        self.check_validity(&state);
         let listed = state.count(&self.account);
         let api = Api {
             state: &mut state,
@@ -260,6 +268,7 @@ impl Job {
             rules: self.behavior.rules,
         };
         let performed = api.perform(&self.route, body);
+        self.check_validity(&state);
         drop(state);
         self.handler.update_record(self.number, |record| {
             record.took_effect = performed.response.status < 300;
@@ -268,6 +277,12 @@ impl Job {
         });
         self.report_progress(Point::Performed);
         performed
+    }
+
+    fn check_validity(&self, state: &State) {
+        if let Some(entra) = self.behavior.checks_validity_at.as_ref().filter(|_| self.route.op.is_write()) {
+            lock(&self.handler.validity).check(state, entra);
+        }
     }
 
     fn reply(&self, what: ReplyKind, held: Vec<Box<dyn std::any::Any + Send>>) -> Reply {

@@ -121,6 +121,11 @@ impl State {
         found.map_or_else(Vec::new, |credentials| credentials.values().cloned().collect())
     }
 
+    /// Every credential, with its account.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &Credential)> {
+        self.accounts.iter().flat_map(|(account, all)| all.values().map(|it| (account.as_str(), it)))
+    }
+
     pub(crate) fn count(&self, account: &str) -> usize {
         self.accounts.get(account).map_or(0, BTreeMap::len)
     }

@@ -3,6 +3,7 @@
 mod api;
 mod faults;
 mod records;
+mod validity;
 
 use serde_json::{Value, json};
 
