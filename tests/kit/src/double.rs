@@ -12,6 +12,7 @@ pub(crate) mod graph;
 pub(crate) mod handle;
 pub(crate) mod http;
 pub(crate) mod in_flight;
+pub(crate) mod progress;
 pub(crate) mod script;
 mod secret;
 pub(crate) mod server;

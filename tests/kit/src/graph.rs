@@ -9,11 +9,14 @@ use std::time::Duration;
 
 pub use crate::double::RetryAfter;
 pub use crate::double::graph::fault::Fault;
+pub use crate::double::graph::progress::Progress;
 pub use crate::double::graph::record::{GraphRequest, Op, SecretRecord};
 pub use crate::double::graph::state::{AppRules, PasswordEntry, Policy, ReadLag};
 pub use crate::double::graph::writes::{HandMadeSecret, Propagation, SECRET_MARK};
+pub use crate::double::progress::Point;
 
 use jiff::Timestamp;
+use tokio::sync::broadcast;
 
 use crate::double::app_key::AppKey;
 use crate::double::graph::handler::Handler;
@@ -175,6 +178,11 @@ impl Graph {
         let app = AppKey::new(tenant, client);
         let requests = lock(&self.handler.requests);
         requests.iter().filter(|it| AppKey::new(&it.tenant, &it.client) == app).count()
+    }
+
+    /// Broadcasts the progress of each request with an accepted token from now on.
+    pub fn follow(&self) -> broadcast::Receiver<Progress> {
+        self.handler.progress.subscribe()
     }
 
     /// Requests to other paths, as `METHOD /path`; the operator must make none.

@@ -12,8 +12,9 @@ use jiff::Timestamp;
 use tokio::sync::broadcast;
 
 pub use crate::double::RetryAfter;
+pub use crate::double::progress::Point;
 pub use crate::double::woodpecker::fault::Fault;
-pub use crate::double::woodpecker::progress::{Point, Progress};
+pub use crate::double::woodpecker::progress::Progress;
 pub use crate::double::woodpecker::record::Request;
 pub use crate::double::woodpecker::response::ExpiryEcho;
 pub use crate::double::woodpecker::route::Op;

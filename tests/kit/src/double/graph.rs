@@ -2,6 +2,7 @@
 
 pub(crate) mod fault;
 pub(crate) mod handler;
+pub(crate) mod progress;
 pub(crate) mod record;
 mod route;
 pub(crate) mod state;

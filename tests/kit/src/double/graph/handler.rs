@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::sync::broadcast;
 
 use super::fault::{Effect, Fault, denied, error, not_found};
+use super::progress::Progress;
 use super::record::{GraphRequest, Op};
 use super::route::Route;
 use super::state::{App, Holder, ReadLag, State};
@@ -16,6 +18,7 @@ use crate::double::app_key::AppKey;
 use crate::double::entra::handler::Handler as Entra;
 use crate::double::handle::{AppService, Service};
 use crate::double::http::{HttpResponse, Reply, ReplyKind, Request};
+use crate::double::progress::{self, Point};
 use crate::double::script::Script;
 use crate::double::{Delays, lock};
 
@@ -29,6 +32,7 @@ pub struct Handler {
     pub(crate) unexpected_requests: Mutex<Vec<String>>,
     pub(crate) behavior: Mutex<Behavior>,
     pub(crate) delays: Delays,
+    pub(crate) progress: broadcast::Sender<Progress>,
 }
 
 /// Which requests a fault is for.
@@ -70,6 +74,7 @@ impl Service for Handler {
             unexpected_requests: Mutex::default(),
             behavior: Mutex::default(),
             delays: Delays::new(),
+            progress: broadcast::Sender::new(progress::CAPACITY),
         }
     }
 
@@ -165,6 +170,13 @@ impl Behavior {
 
 impl Job {
     async fn run(self) -> ReplyKind {
+        self.report_progress(Point::Arrived);
+        let what = self.execute().await;
+        self.report_progress(Point::Answered);
+        what
+    }
+
+    async fn execute(&self) -> ReplyKind {
         let delays = &self.handler.delays;
         delays.pause(self.behavior.service_time).await;
         let (app, op) = (Some(self.key()), Some(self.route.op));
@@ -198,10 +210,15 @@ impl Job {
     fn perform(&self) -> HttpResponse {
         let mut state = lock(&self.handler.state);
         let app = state.get_mut(&self.key());
-        if self.route.op.is_write() {
-            return self.write(app);
-        }
-        self.read(app)
+        let response = if self.route.op.is_write() { self.write(app) } else { self.read(app) };
+        drop(state);
+        self.report_progress(Point::Performed);
+        response
+    }
+
+    fn report_progress(&self, point: Point) {
+        // There may be no follower.
+        let _ = self.handler.progress.send(Progress::new(self.key(), self.route.op, point));
     }
 
     fn read(&self, app: Option<&mut App>) -> HttpResponse {

@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 
 use super::api::{Api, Performed, Rules};
 use super::fault::{Effect, Fault};
-use super::progress::{Point, Progress};
+use super::progress::Progress;
 use super::record::Request as Record;
 use super::request_queue::RequestQueue;
 use super::response::{ExpiryEcho, problem};
@@ -21,6 +21,7 @@ use super::validity::ValidityLog;
 use crate::double::entra::handler::Handler as Entra;
 use crate::double::handle::Service;
 use crate::double::http::{Reply, ReplyKind, Request};
+use crate::double::progress::{self, Point};
 use crate::double::script::Script;
 use crate::double::{Delays, SecretText, lock};
 
@@ -66,9 +67,6 @@ struct Job {
     behavior: Behavior,
 }
 
-/// How many steps of requests a follower may lag behind before it misses some.
-const PROGRESS_CAPACITY: usize = 4096;
-
 /// A client that gave up on a delayed request may send the next one before the double notices. The double
 /// gets this time to notice before the two count as overlapping.
 const DISCONNECT_NOTICE: Duration = Duration::from_millis(25);
@@ -96,7 +94,7 @@ impl Service for Handler {
             }),
             delays: Delays::new(),
             validity: Mutex::default(),
-            progress: broadcast::Sender::new(PROGRESS_CAPACITY),
+            progress: broadcast::Sender::new(progress::CAPACITY),
             queues: Mutex::default(),
         }
     }

@@ -2,6 +2,7 @@
 //! certain moment.
 
 use super::route::Op;
+use crate::double::progress::Point;
 
 /// A request has reached a point.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,15 +13,4 @@ pub struct Progress {
     pub op: Op,
     /// The point that it has reached.
     pub point: Point,
-}
-
-/// The points that a request passes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Point {
-    /// It was accepted, and nothing has been done yet.
-    Arrived,
-    /// The double's rules were applied. Unless they rejected it, it has taken effect.
-    Performed,
-    /// The response, if there is one, is handed over to be sent.
-    Answered,
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::graph::{AppRules, Policy, Propagation, SECRET_MARK};
+use crate::graph::{AppRules, Point, Policy, Propagation, SECRET_MARK};
 use crate::woodpecker::Woodpecker;
 
 const OWNED: &str = "Application.ReadWrite.OwnedBy";
@@ -252,6 +252,18 @@ async fn wait_for_status(entra: &Entra, secret: &str, expected: u16) {
         }
     };
     tokio::time::timeout(Duration::from_secs(5), reached).await.expect("it propagates");
+}
+
+#[tokio::test]
+async fn the_progress_of_a_write_can_be_followed() {
+    let (graph, _, token) = start().await;
+    graph.fail_op_next(Op::AddPassword, 1, Fault::ProcessedThenReset);
+    let mut progress = graph.follow();
+    add(&graph, &token).await;
+    for point in [Point::Arrived, Point::Performed, Point::Answered] {
+        let reached = progress.recv().await.expect("a point");
+        assert_eq!((reached.client.as_str(), reached.op, reached.point), (CLIENT, Op::AddPassword, point));
+    }
 }
 
 #[tokio::test]
