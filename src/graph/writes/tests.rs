@@ -182,3 +182,41 @@ async fn only_a_leader_sends_and_only_requests_that_end_in_time() {
     leadership.extend(clock() + Duration::from_secs(30));
     assert!(add(&client).await.is_ok());
 }
+
+/// A token of the double of Entra, with permission to change every app.
+async fn token() -> GraphToken {
+    let (entra, identity) = (kit::entra::Entra::start().await, "11111111-480e-4a17-9b85-3467967bd179");
+    entra.set_secrets(at().tenant.as_str(), identity, &["s"]);
+    entra.set_roles(at().tenant.as_str(), identity, &["Application.ReadWrite.All"]);
+    let form = format!(
+        "grant_type=client_credentials&client_id={identity}&client_secret=s\
+         &scope=https%3A%2F%2Fgraph.microsoft.com%2F.default"
+    );
+    let url = format!("{}/{}/oauth2/v2.0/token", entra.url(), at().tenant);
+    let request = reqwest::Client::new().post(url).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+    let body = request.body(form).send().await.unwrap().bytes().await.unwrap();
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    GraphToken::testing(body["access_token"].as_str().unwrap())
+}
+
+#[tokio::test]
+async fn the_double_of_graph_makes_a_secret_and_removes_it() {
+    let graph = kit::graph::Graph::start().await;
+    let client = testing::client(&graph.url(), Leadership::always());
+    let (tenant, app) = (at().tenant, app());
+    graph.set_application(tenant.as_str(), app.as_str(), &[]);
+    let token = token().await;
+    let new = NewSecret { expires_at: "2099-05-01T00:00:00Z".parse().unwrap(), ..new_secret() };
+    let added = client.add_password(&at(), &token, &app, &new).await.unwrap();
+    assert_eq!(added.expires_at, new.expires_at);
+    let live = graph.live_secrets(tenant.as_str(), app.as_str());
+    assert_eq!((live.len(), live[0].key_id.as_str()), (1, added.key_id.as_str()));
+    assert_eq!(live[0].display_name.as_deref(), Some(new.display_name.as_str()));
+    assert!(live[0].secret_is(added.secret.expose()));
+    client.remove_password(&at(), &token, &app, &added.key_id).await.unwrap();
+    assert!(graph.live_secrets(tenant.as_str(), app.as_str()).is_empty());
+    let again = client.remove_password(&at(), &token, &app, &added.key_id).await.unwrap_err();
+    let absent = WriteFailure::NotApplied(WriteRejection::KeyNotFound);
+    assert!(matches!(again, WriteError::Graph { failure, .. } if failure == absent), "{again:?}");
+    assert!(graph.unexpected_requests().is_empty());
+}
