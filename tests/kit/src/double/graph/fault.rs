@@ -55,6 +55,11 @@ pub(super) enum Effect {
 }
 
 impl Fault {
+    /// Its name without its values.
+    pub fn kind(&self) -> String {
+        format!("{self:?}").chars().take_while(char::is_ascii_alphanumeric).collect()
+    }
+
     pub(super) fn effect(&self) -> Effect {
         match self {
             Self::InvalidToken

@@ -132,6 +132,7 @@ impl Handler {
             client: route.client.clone(),
             select: route.select.clone(),
             body: route.body.clone(),
+            fault: None,
             took_effect: false,
             status: None,
             headers,
@@ -185,6 +186,7 @@ impl Job {
         let Some(fault) = fault else {
             return self.perform().into();
         };
+        self.handler.update_record(self.number, |record| record.fault = Some(fault.kind()));
         match fault.effect() {
             Effect::Never => fault.response_without_effect(delays),
             Effect::Now => fault.response_after_effect(self.perform(), delays),

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::double::SecretText;
+use crate::woodpecker::Credential;
 
 /// A received request. The token is not kept.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub struct GraphRequest {
     pub select: String,
     /// The JSON body of a write, which contains no secret; null for a read.
     pub body: Value,
+    /// The kind of the fault that it met, such as `Hang`.
+    pub fault: Option<String>,
     /// Whether the write has taken effect so far.
     pub took_effect: bool,
     /// The HTTP status of the response; `None` until it is sent, and if there is none.
@@ -80,6 +83,12 @@ impl SecretRecord {
     /// Whether the application still has it.
     pub fn is_live(&self) -> bool {
         self.removed_at.is_none()
+    }
+
+    /// Whether a credential at the double of Woodpecker has this secret; `false` if the double of Graph does not know its
+    /// text.
+    pub fn is_in(&self, credential: &Credential) -> bool {
+        self.text.as_ref() == Some(&credential.secret)
     }
 
     /// Whether it is exactly this secret; `false` if the double does not know its text.
