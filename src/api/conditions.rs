@@ -29,6 +29,11 @@ pub enum ConditionType {
     Expiring,
     /// The expiry matches the one at Microsoft Entra. Present only with `spec.entra`.
     ExpiryConfirmed,
+    /// The operator creates and removes client secrets as scheduled. Present only with `spec.rotation`, or while client
+    /// secrets from an earlier one are left.
+    RotationReady,
+    /// The app has client secrets that were created for the object, but that nothing records. Present only while True.
+    UnknownOwnSecrets,
     /// The operator is working on it or retries soon. Present only while True (kstatus).
     Reconciling,
     /// A person must act. Present only while True (kstatus).
@@ -143,7 +148,7 @@ pub fn whole_second(at: Timestamp) -> Timestamp {
 
 impl ConditionType {
     /// All types, in the order in which they are written.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Ready,
         Self::SecretReady,
         Self::Verified,
@@ -151,6 +156,8 @@ impl ConditionType {
         Self::TenantsReady,
         Self::Expiring,
         Self::ExpiryConfirmed,
+        Self::RotationReady,
+        Self::UnknownOwnSecrets,
         Self::Reconciling,
         Self::Stalled,
     ];
@@ -165,6 +172,8 @@ impl ConditionType {
             Self::TenantsReady => "TenantsReady",
             Self::Expiring => "Expiring",
             Self::ExpiryConfirmed => "ExpiryConfirmed",
+            Self::RotationReady => "RotationReady",
+            Self::UnknownOwnSecrets => "UnknownOwnSecrets",
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
         }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::duration::{self, KubeDuration};
 use crate::api::entra::EntraSettings;
 use crate::api::ids::{ClientId, GUID_RULE, REMOTE_ID_RULE, SUBDOMAIN_RULE, TenantId};
+use crate::api::rotation::Rotation;
 use crate::api::status::MicrosoftGraphCredentialStatus;
 use crate::api::timestamp;
 
@@ -83,6 +84,17 @@ use crate::api::timestamp;
     validation = Rule::new("has(self.destination.store) == has(oldSelf.destination.store)")
         .message("the kind of spec.destination is immutable: create a new object for the other destination and delete this one")
         .field_path(".destination"),
+    validation = Rule::new("has(self.secretRef) != has(self.rotation)")
+        .message("spec must have exactly one of secretRef and rotation: add one of them, or remove the other"),
+    validation = Rule::new("!has(self.rotation) || has(self.entra)")
+        .message("spec.rotation requires spec.entra.identityRef: name the EntraIdentity with which the operator creates client secrets")
+        .field_path(".rotation"),
+    validation = Rule::new("!has(self.rotation) || has(self.destination.woodpecker)")
+        .message("spec.rotation works only with destination.woodpecker, because nothing could use a client secret that only the store has: use secretRef")
+        .field_path(".rotation"),
+    validation = Rule::new("!has(self.rotation) || !has(self.secretExpiresAt)")
+        .message("spec.secretExpiresAt has no meaning with spec.rotation, because Microsoft Entra sets the expiry: remove it")
+        .field_path(".secretExpiresAt"),
     validation = Rule::new(duration::rule("self.expiryWarning", "1h", "8760h"))
         .message("spec.expiryWarning must be a duration between 1h and 8760h in hours, minutes and seconds, such as 720h or 36h30m")
         .field_path(".expiryWarning")
@@ -118,8 +130,16 @@ pub struct MicrosoftGraphCredentialSpec {
         .message("spec.displayName must not begin or end with white space or contain control characters"))]
     pub display_name: Option<String>,
 
-    /// Reference to the Secret, in the same namespace, that contains the client secret and its expiry.
-    pub secret_ref: SecretRef,
+    /// Reference to the Secret, in the same namespace, that contains the client secret and its expiry. Exactly one of
+    /// `secretRef` and `rotation` is required.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretRef>,
+
+    /// The operator creates the client secret at Microsoft Entra itself, replaces it before it expires, and removes the
+    /// earlier one. Exactly one of `secretRef` and `rotation` is required. `rotation` requires `entra` and
+    /// `destination.woodpecker`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Box<Rotation>>,
 
     /// Expiry of the client secret, RFC 3339 with offset, such as `2027-11-28T23:59:59Z`. Used only if the Secret has
     /// no expiry key: the expiry in the Secret takes precedence, because it changes together with the client secret.

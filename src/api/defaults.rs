@@ -10,8 +10,8 @@ use crate::api::duration::KubeDuration;
 use crate::api::{
     AccountName, Adoption, AdoptionPolicy, Cloud, DeletionPolicy, Destination, ExpiryMode,
     FLUX_RECONCILE_REQUESTED_AT, MAX_NAME_LENGTH, MicrosoftGraphCredential, MicrosoftGraphCredentialSpec,
-    MicrosoftGraphCredentialStatus, RECONCILE_REQUESTED_AT, SecretRef, VerificationPolicy,
-    WoodpeckerDestination,
+    MicrosoftGraphCredentialStatus, RECONCILE_REQUESTED_AT, REMOVE_UNKNOWN_SECRETS, ROTATE_OVERLAP,
+    ROTATE_REQUESTED_AT, Rotation, RotationStatus, SecretRef, VerificationPolicy, WoodpeckerDestination,
 };
 
 const HOUR: u64 = 3600;
@@ -24,10 +24,20 @@ pub const VERIFICATION_INTERVAL: Duration = Duration::from_secs(24 * HOUR);
 /// Default of `spec.expiryWarning`.
 pub const EXPIRY_WARNING: Duration = Duration::from_secs(720 * HOUR);
 
+/// Default of `spec.rotation.validity`.
+pub const ROTATION_VALIDITY: Duration = Duration::from_secs(4320 * HOUR);
+
+/// Default of `spec.rotation.renewBefore`.
+pub const ROTATION_RENEW_BEFORE: Duration = Duration::from_secs(720 * HOUR);
+
+/// Default of `spec.rotation.overlap`.
+pub const ROTATION_OVERLAP: Duration = Duration::from_secs(24 * HOUR);
+
 /// Bounds that the schema also has. An object from before the schema had them may exceed them, and adding such a
 /// duration to a timestamp must not overflow.
 const MAX_INTERVAL: Duration = Duration::from_secs(720 * HOUR);
 const MAX_WARNING: Duration = Duration::from_secs(8760 * HOUR);
+const MAX_VALIDITY: Duration = Duration::from_secs(17_520 * HOUR);
 
 // === impl MicrosoftGraphCredential ===
 
@@ -91,6 +101,29 @@ impl MicrosoftGraphCredential {
             .map(String::as_str)
     }
 
+    /// The value of the annotation that requests a new client secret.
+    pub fn rotate_requested_at(&self) -> Option<&str> {
+        self.annotations().get(ROTATE_REQUESTED_AT).map(String::as_str)
+    }
+
+    /// The overlap that the request of a new client secret sets.
+    pub fn requested_overlap(&self) -> Option<KubeDuration> {
+        self.annotations().get(ROTATE_OVERLAP)?.parse().ok()
+    }
+
+    /// How long the earlier client secret stays valid after this rotation: by its request, or else by the spec.
+    pub fn overlap_of(&self, rotation: &RotationStatus) -> Duration {
+        let requested = rotation.requested_overlap.as_ref();
+        let requested = requested.and_then(|text| text.parse::<KubeDuration>().ok());
+        requested.map_or_else(|| self.spec.rotation_overlap(), |it| it.get().min(MAX_INTERVAL))
+    }
+
+    /// IDs of client secrets that nothing records, and that a person asks to remove.
+    pub fn unknown_secrets_to_remove(&self) -> Vec<&str> {
+        let ids = self.annotations().get(REMOVE_UNKNOWN_SECRETS).map(String::as_str).unwrap_or_default();
+        ids.split(',').map(str::trim).filter(|id| !id.is_empty()).collect()
+    }
+
     /// Whether its deletion was requested.
     pub fn is_deleted(&self) -> bool {
         self.metadata.deletion_timestamp.is_some()
@@ -133,9 +166,34 @@ impl MicrosoftGraphCredentialSpec {
         self.entra.as_ref().map(|entra| entra.expiry.unwrap_or_default())
     }
 
-    /// Whether the expiry at Entra is used in place of a given one.
+    /// Whether the expiry at Entra is used in place of a given one. That of a client secret which the operator creates is
+    /// known from its creation.
     pub fn follows_entra(&self) -> bool {
-        self.expiry_mode() == Some(ExpiryMode::Follow)
+        self.rotation.is_none() && self.expiry_mode() == Some(ExpiryMode::Follow)
+    }
+
+    /// How long a client secret that the operator creates is valid.
+    pub fn rotation_validity(&self) -> Duration {
+        self.rotation_setting(|rotation| rotation.validity.as_ref(), ROTATION_VALIDITY, MAX_VALIDITY)
+    }
+
+    /// How long before its expiry such a client secret is replaced.
+    pub fn rotation_renew_before(&self) -> Duration {
+        self.rotation_setting(|rotation| rotation.renew_before.as_ref(), ROTATION_RENEW_BEFORE, MAX_WARNING)
+    }
+
+    /// How long the earlier client secret stays valid.
+    pub fn rotation_overlap(&self) -> Duration {
+        self.rotation_setting(|rotation| rotation.overlap.as_ref(), ROTATION_OVERLAP, MAX_INTERVAL)
+    }
+
+    fn rotation_setting(
+        &self,
+        get: impl Fn(&Rotation) -> Option<&KubeDuration>,
+        standard: Duration,
+        most: Duration,
+    ) -> Duration {
+        self.rotation.as_deref().and_then(get).map_or(standard, KubeDuration::get).min(most)
     }
 
     /// How often a registered secret is verified again.

@@ -10,6 +10,7 @@ mod entra;
 mod identity;
 mod ids;
 pub mod reasons;
+mod rotation;
 mod sealed;
 mod status;
 pub mod timestamp;
@@ -33,6 +34,9 @@ pub use self::identity::{
     FederatedToken, Grant, IdentityAuth, TenantProblem,
 };
 pub use self::ids::{ClientId, ParseGuidError, ParseRecordIdError, RecordId, TenantId, is_guid};
+pub use self::rotation::{
+    CreateAttempt, CreatedSecret, EarlierSecret, Observations, Rotation, RotationStatus, UnknownSecret,
+};
 pub use self::sealed::{
     MAX_NAME_LENGTH, SAME_SECRET, SealedGraphCredential, SealedGraphCredentialSpec,
     SealedGraphCredentialStatus,
@@ -57,6 +61,9 @@ pub const FINALIZER: &str = "graph-credentials.io/registration";
 /// Finalizer that keeps a deleted account until all credentials that must be deleted there are.
 pub const ACCOUNT_PROTECTION_FINALIZER: &str = "graph-credentials.io/account-protection";
 
+/// Finalizer that keeps a deleted `EntraIdentity` until credentials have removed their client secrets with it.
+pub const IDENTITY_PROTECTION_FINALIZER: &str = "graph-credentials.io/identity-protection";
+
 /// Annotation that requests a reconcile with any new value. On an account it requests a new listing.
 pub const RECONCILE_REQUESTED_AT: &str = "graph-credentials.io/reconcile-requested-at";
 
@@ -66,6 +73,17 @@ pub const FLUX_RECONCILE_REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
 /// Annotation that confirms the deletion of credentials that are missing at Woodpecker. On a credential the value is
 /// the ID or the idempotency token; on an account any new value confirms all that are missing.
 pub const CONFIRM_DELETED: &str = "graph-credentials.io/confirm-deleted";
+
+/// Annotation that requests a new client secret with any new value, for an object with `spec.rotation`.
+pub const ROTATE_REQUESTED_AT: &str = "graph-credentials.io/rotate-requested-at";
+
+/// Annotation that says how long the earlier client secret stays valid after the requested rotation: a duration that
+/// replaces `spec.rotation.overlap`, such as `0s` after an incident.
+pub const ROTATE_OVERLAP: &str = "graph-credentials.io/rotate-overlap";
+
+/// Annotation with the IDs, separated by commas, of client secrets in `status.rotation.unknownSecrets` to remove at
+/// Entra.
+pub const REMOVE_UNKNOWN_SECRETS: &str = "graph-credentials.io/remove-unknown-secrets";
 
 /// The field manager of all writes.
 pub const FIELD_MANAGER: &str = "graph-credential-operator";

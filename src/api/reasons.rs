@@ -88,6 +88,8 @@ reasons! {
     ExpiresSoon Expired NotExpiring
     ExpiryMatches ExpiryFollowed ExpiresEarlier ExpiresLater EntryMissing NoMatchingSecret AppInOtherTenant GrantMissing
     IdentityNotReady ReadForbidden ReadingPending AwaitingExpiry
+    RotationScheduled CreationPending SecretCreated LifetimeNotAllowed SecretsNotAllowed TooManySecrets WriteForbidden
+    WriteRejected RenewalOverdue SecretsNotRecorded
     Ready InvalidObject
     TokenFileUnusable CertificateInvalid IssuerUnreachable IssuerNotTrusted AudienceNotTrusted SubjectNotTrusted
     FederationNotTrusted AssertionRejected CertificateNotTrusted ConsentMissing PermissionMissing SignInRejected SignInPending
@@ -125,11 +127,18 @@ macro_rules! entries {
 mod account;
 mod credential;
 mod identity;
+mod rotation;
 
 /// Every entry, by kind and condition.
-pub const ENTRIES: &[Entry] = &joined::<
-    { credential::ENTRIES.len() + account::ENTRIES.len() + identity::ENTRIES.len() },
->(&[credential::ENTRIES, account::ENTRIES, identity::ENTRIES]);
+pub const ENTRIES: &[Entry] =
+    &joined::<
+        {
+            credential::ENTRIES.len()
+                + rotation::ENTRIES.len()
+                + account::ENTRIES.len()
+                + identity::ENTRIES.len()
+        },
+    >(&[credential::ENTRIES, rotation::ENTRIES, account::ENTRIES, identity::ENTRIES]);
 
 /// The entries of all parts, of which there are `N`.
 const fn joined<const N: usize>(parts: &[&[Entry]]) -> [Entry; N] {

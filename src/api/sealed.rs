@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::conditions::Condition;
 use crate::api::credential::Cloud;
 use crate::api::ids::{ClientId, GUID_RULE, RECORD_ID_RULE, RecordId, TenantId};
-use crate::api::{Rejections, UnknownFields, timestamp};
+use crate::api::{CreatedSecret, Rejections, UnknownFields, timestamp};
 
 /// Maximum length of the name of a credential, in characters, in the schema and in the REST API.
 pub const MAX_NAME_LENGTH: usize = 253;
@@ -91,6 +91,14 @@ pub struct SealedGraphCredentialSpec {
     /// The encrypted secret: the envelope in base64.
     #[schemars(length(min = 1, max = 16384))]
     pub envelope: String,
+
+    /// The entry of the secret at Microsoft Entra, if the operator created it. It is not for the REST API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_secret: Option<CreatedSecret>,
+
+    /// The entry of a new secret at Microsoft Entra, which the envelope contains beside the one in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_secret: Option<CreatedSecret>,
 }
 
 /// Observed state of the record. Only the operator writes it.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::conditions::Condition;
 use crate::api::entra::EntraStatus;
+use crate::api::rotation::RotationStatus;
 use crate::api::{UnknownFields, timestamp};
 
 /// Observed state of the credential. Only the operator writes it.
@@ -49,6 +50,10 @@ pub struct MicrosoftGraphCredentialStatus {
     /// What the operator last read about the secret at Microsoft Entra; absent without `spec.entra`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entra: Option<Box<EntraStatus>>,
+
+    /// The client secrets that the operator created for the app; absent if there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Box<RotationStatus>>,
 
     /// Rejections of a secret for which Microsoft issued a token before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,7 +97,8 @@ pub struct MicrosoftGraphCredentialStatus {
     pub last_handled_reconcile_at: Option<String>,
 
     /// Conditions of the credential: Ready, SecretReady, Verified, Registered, Expiring, `ExpiryConfirmed` (only with
-    /// `spec.entra`), and, only while True, Reconciling and Stalled.
+    /// `spec.entra`), `RotationReady` (only with `spec.rotation`), and, only while True, `UnknownOwnSecrets`, Reconciling
+    /// and Stalled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["type".into()]))]

@@ -1,6 +1,7 @@
-//! `reconcile`, `suspend` and `resume`: changes of credentials whose result is waited for and shown.
+//! `reconcile`, `rotate`, `suspend` and `resume`: changes of credentials whose result is waited for and shown.
 
 mod gitops;
+mod rotate;
 mod wait;
 
 use std::process::ExitCode;
@@ -13,10 +14,11 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use self::gitops::managed_by;
-use self::wait::{Pending, Results};
+pub(super) use self::rotate::RotateArgs;
+use self::wait::{Awaited, Pending, Results};
 use crate::api::duration::KubeDuration;
 use crate::api::reasons::Kind;
-use crate::api::{MicrosoftGraphCredential, NamespacedName, RECONCILE_REQUESTED_AT};
+use crate::api::{MicrosoftGraphCredential, NamespacedName, RECONCILE_REQUESTED_AT, REMOVE_UNKNOWN_SECRETS};
 use crate::cli::cluster::{ClusterArgs, ConfirmArgs, NamespaceArgs};
 use crate::cli::objects::ObjectState;
 use crate::cli::output::{self, Format};
@@ -115,12 +117,21 @@ struct ChangeArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
     Reconcile,
+    Rotate {
+        without_overlap: bool,
+    },
+    /// Removes the client secrets that nothing records.
+    RemoveUnknown,
     Suspend,
     Resume,
 }
 
 pub(super) async fn reconcile(args: &ReconcileArgs) -> anyhow::Result<ExitCode> {
     run(&args.change, Change::Reconcile).await
+}
+
+pub(super) async fn rotate(args: &RotateArgs) -> anyhow::Result<ExitCode> {
+    run(&args.change, args.change()).await
 }
 
 pub(super) async fn suspend(args: &SuspendArgs) -> anyhow::Result<ExitCode> {
@@ -138,7 +149,7 @@ async fn run(args: &ChangeArgs, change: Change) -> anyhow::Result<ExitCode> {
         output::note("there is nothing to change");
         return Results::default().print(args.output, change);
     }
-    args.confirm.confirm(&cluster, &format!("{} {}", change.as_str(), named(&targets)))?;
+    args.confirm.confirm(&cluster, &change.question(&targets))?;
     let pending = apply(&cluster.client, targets, change).await?;
     if args.no_wait {
         return Results::unfinished(&pending).print(args.output, change);
@@ -186,7 +197,7 @@ async fn apply(client: &Client, targets: Vec<ObjectState>, change: Change) -> an
     for target in targets {
         let name = target.name.clone();
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &name.namespace, &kind);
-        let patch = Patch::Merge(change.patch(&value, target.object.metadata.uid.as_deref()));
+        let patch = Patch::Merge(change.patch(&value, &target));
         let patched = api.patch(&name.name, &params, &patch).await;
         let object = patched.map_err(|error| {
             let advice = kubernetes::advice(&error, &format!("patch MicrosoftGraphCredential {name}"));
@@ -196,13 +207,12 @@ async fn apply(client: &Client, targets: Vec<ObjectState>, change: Change) -> an
             };
             anyhow::Error::from(error).context(format!("{advice}; {before}"))
         })?;
-        if change != Change::Reconcile
+        if change.is_of_spec()
             && let Some(advice) = managed_by(&object)
         {
             output::note(&format!("MicrosoftGraphCredential {name}: {advice}"));
         }
-        let requested = (change == Change::Reconcile).then(|| value.clone());
-        changed.push(Pending::new(object, requested));
+        changed.push(Pending::new(object, change.awaited(&value, &target)));
     }
     Ok(changed)
 }
@@ -210,9 +220,12 @@ async fn apply(client: &Client, targets: Vec<ObjectState>, change: Change) -> an
 // === impl Change ===
 
 impl Change {
+    /// What is done to credentials.
     fn as_str(self) -> &'static str {
         match self {
             Self::Reconcile => "reconcile",
+            Self::Rotate { .. } => "create a new client secret at Microsoft Entra for",
+            Self::RemoveUnknown => "remove",
             Self::Suspend => "suspend",
             Self::Resume => "resume",
         }
@@ -222,8 +235,32 @@ impl Change {
     fn participle(self) -> &'static str {
         match self {
             Self::Reconcile => "reconciled",
+            Self::Rotate { .. } => "rotated",
+            Self::RemoveUnknown => "cleaned up",
             Self::Suspend => "suspended",
             Self::Resume => "resumed",
+        }
+    }
+
+    /// Whether it changes the spec, which a GitOps tool may put back.
+    fn is_of_spec(self) -> bool {
+        match self {
+            Self::Reconcile | Self::Rotate { .. } | Self::RemoveUnknown => false,
+            Self::Suspend | Self::Resume => true,
+        }
+    }
+
+    /// What is to be confirmed.
+    fn question(self, targets: &[ObjectState]) -> String {
+        let without_overlap = self == Self::Rotate { without_overlap: true };
+        match self {
+            Self::RemoveUnknown => format!("{} {}", self.as_str(), rotate::named_unknown(targets)),
+            _ if without_overlap => format!(
+                "{} {}, and remove the one in use as soon as the new one is registered",
+                self.as_str(),
+                named(targets)
+            ),
+            _ => format!("{} {}", self.as_str(), named(targets)),
         }
     }
 
@@ -231,32 +268,56 @@ impl Change {
     fn applicable(self, found: Vec<ObjectState>, is_all: bool) -> anyhow::Result<Vec<ObjectState>> {
         let mut targets = Vec::new();
         for state in found {
-            let problem = match self {
-                Self::Reconcile if state.is_suspended() => {
-                    "is suspended, so the operator does not reconcile it: resume it first"
-                }
-                Self::Suspend if state.is_deleted() => {
-                    "is being deleted, and its registration would stay at Woodpecker if it were suspended now"
-                }
-                Self::Reconcile | Self::Suspend | Self::Resume => {
-                    targets.push(state);
-                    continue;
-                }
+            let Some(problem) = self.problem(&state) else {
+                targets.push(state);
+                continue;
             };
             let text = format!("MicrosoftGraphCredential {} {problem}", state.name);
-            if !is_all {
-                bail!("{text}");
+            // An object in which nothing is to be removed is as wanted.
+            let is_done = self == Self::RemoveUnknown && rotate::unknown_keys(&state).is_empty();
+            match (is_all, is_done) {
+                (false, false) => bail!("{text}"),
+                (true, true) => {}
+                (false, true) | (true, false) => output::note(&text),
             }
-            output::note(&text);
         }
         Ok(targets)
     }
 
-    /// The uid makes the API server refuse a patch of an object that was re-created meanwhile.
-    fn patch(self, value: &str, uid: Option<&str>) -> Value {
+    /// Why the change is not for that object.
+    fn problem(self, state: &ObjectState) -> Option<&'static str> {
         match self {
-            Self::Reconcile => {
-                json!({"metadata": {"uid": uid, "annotations": {RECONCILE_REQUESTED_AT: value}}})
+            Self::RemoveUnknown if rotate::unknown_keys(state).is_empty() => Some(rotate::NOTHING_UNKNOWN),
+            Self::Reconcile | Self::Rotate { .. } | Self::RemoveUnknown if state.is_suspended() => {
+                Some("is suspended, so the operator does not reconcile it: resume it first")
+            }
+            Self::Rotate { .. } => rotate::problem(state),
+            Self::Suspend if state.is_deleted() => Some(
+                "is being deleted, and its registration would stay at Woodpecker if it were suspended now",
+            ),
+            Self::Reconcile | Self::RemoveUnknown | Self::Suspend | Self::Resume => None,
+        }
+    }
+
+    /// What is waited for after the change of that object.
+    fn awaited(self, value: &str, before: &ObjectState) -> Awaited {
+        match self {
+            Self::Reconcile => Awaited::Reconcile(value.to_owned()),
+            Self::Rotate { .. } => Awaited::Rotation(rotate::Request::new(value, before)),
+            Self::RemoveUnknown => Awaited::Removal(rotate::Removal::new(before)),
+            Self::Suspend | Self::Resume => Awaited::Spec,
+        }
+    }
+
+    /// The uid makes the API server refuse a patch of an object that was re-created meanwhile.
+    fn patch(self, value: &str, state: &ObjectState) -> Value {
+        let uid = state.object.metadata.uid.as_deref();
+        let annotate = |annotations: Value| json!({"metadata": {"uid": uid, "annotations": annotations}});
+        match self {
+            Self::Reconcile => annotate(json!({RECONCILE_REQUESTED_AT: value})),
+            Self::Rotate { without_overlap } => annotate(rotate::annotations(value, without_overlap)),
+            Self::RemoveUnknown => {
+                annotate(json!({REMOVE_UNKNOWN_SECRETS: rotate::unknown_keys(state).join(",")}))
             }
             Self::Suspend => json!({"metadata": {"uid": uid}, "spec": {"suspend": true}}),
             Self::Resume => json!({"metadata": {"uid": uid}, "spec": {"suspend": null}}),

@@ -66,6 +66,9 @@ enum Command {
     Plan(Box<plan::PlanArgs>),
     /// Reconcile credentials now, and wait for the result
     Reconcile(Box<change::ReconcileArgs>),
+    /// Create new client secrets at Microsoft Entra now, for credentials with `spec.rotation`, and wait until they are
+    /// registered
+    Rotate(Box<change::RotateArgs>),
     /// Suspend credentials: the operator leaves them as they are
     Suspend(Box<change::SuspendArgs>),
     /// Resume suspended credentials, and wait for the result
@@ -109,7 +112,7 @@ impl Cli {
     }
 
     /// Runs the command and returns its exit code: 0, 1 for a failure, 2 for an invalid command line. `verify`, `orphans`,
-    /// `access`, `check`, `plan`, `status`, `reconcile`, `resume`, `keys` and `remove-finalizers` have more.
+    /// `access`, `check`, `plan`, `status`, `reconcile`, `rotate`, `resume`, `keys` and `remove-finalizers` have more.
     pub fn run() -> ExitCode {
         let result = match Self::parse_as_called().command {
             Command::Run(settings) => {
@@ -125,6 +128,7 @@ impl Cli {
             Command::Describe(args) => run_once(describe::run(&args)),
             Command::Plan(args) => run_once(plan::run(&args)),
             Command::Reconcile(args) => run_once(change::reconcile(&args)),
+            Command::Rotate(args) => run_once(change::rotate(&args)),
             Command::Suspend(args) => run_once(change::suspend(&args)),
             Command::Resume(args) => run_once(change::resume(&args)),
             Command::Verify(args) => run_once(verify::run(&args)),

@@ -1,6 +1,8 @@
 //! The state of an object as a person needs it: whether somebody must act, who, why and since when. It is derived from
 //! what the operator last wrote and from the clock. Objects are read untyped, so that invalid ones are not missed.
 
+mod rotation;
+
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -30,6 +32,8 @@ pub(super) struct ObjectState {
     pub(super) conditions: Vec<Condition>,
     /// Empty for an account, or if the status cannot be read.
     pub(super) status: MicrosoftGraphCredentialStatus,
+    /// Whether it is Ready and its secret has not expired, also if something else needs attention.
+    pub(super) is_ready: bool,
     pub(super) assessment: Assessment,
 }
 
@@ -83,13 +87,17 @@ impl ObjectState {
                 .collect(),
             status: parsed.unwrap_or_default(),
             object,
+            is_ready: false,
             assessment: Assessment::in_progress(
                 "NotReconciled",
                 "the operator has not reconciled it yet",
                 None,
             ),
         };
-        state.assessment = state.assess(is_unreadable, now);
+        let assessment = state.assess(is_unreadable, now);
+        state.is_ready = matches!(assessment.urgency, Urgency::Ready | Urgency::ExpiresSoon);
+        let of_rotation = if state.is_ready { rotation::assess(&state) } else { None };
+        state.assessment = of_rotation.unwrap_or(assessment);
         state
     }
 

@@ -14,7 +14,7 @@ use kube::api::DynamicObject;
 
 use self::finalizers::FinalizedObject;
 use self::leftovers::left_behind;
-use crate::api::{MicrosoftGraphCredential, WoodpeckerAccount};
+use crate::api::{EntraIdentity, MicrosoftGraphCredential, WoodpeckerAccount};
 use crate::cli::cluster::{self, ClusterArgs, OperatorArgs, ServedArgs};
 use crate::cli::keyring::TimingArgs;
 use crate::cli::{kubernetes, output, release};
@@ -152,7 +152,7 @@ fn show(finalized: &[FinalizedObject], credentials: &[DynamicObject]) -> anyhow:
 }
 
 /// All credentials, and all objects with a finalizer of the operator; none if the cluster no longer knows their kinds.
-/// Accounts come last, because their credentials need them.
+/// Accounts and identities come last, because their credentials need them.
 async fn find(
     client: &Client,
     namespaces: &[String],
@@ -162,5 +162,13 @@ async fn find(
     let accounts = kubernetes::list_if_known::<WoodpeckerAccount>(client, namespaces).await?;
     let mut finalized = FinalizedObject::among::<MicrosoftGraphCredential>(&credentials);
     finalized.extend(FinalizedObject::among::<WoodpeckerAccount>(&accounts.unwrap_or_default()));
+    // Only credentials whose client secrets rotate put a finalizer on an identity.
+    let rotates = |object: &DynamicObject| {
+        ["/spec/rotation", "/status/rotation"].iter().any(|path| object.data.pointer(path).is_some())
+    };
+    if credentials.iter().any(rotates) {
+        let identities = kubernetes::list_if_known::<EntraIdentity>(client, namespaces).await?;
+        finalized.extend(FinalizedObject::among::<EntraIdentity>(&identities.unwrap_or_default()));
+    }
     Ok((credentials, finalized))
 }

@@ -15,7 +15,6 @@ use crate::graph::{AppReader, AppWriter};
 /// Decides about the access to apps, and has the reader and the writer that need it.
 pub struct Identities {
     pub reader: AppReader,
-    #[expect(dead_code, reason = "the rotation of client secrets uses it")]
     pub writer: AppWriter,
     /// Objects that were reconciled before the first list of identities, and have to be reconciled after it. `None` after
     /// it.

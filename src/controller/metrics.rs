@@ -37,6 +37,8 @@ fn credential(parsed: &ParsedCredential) -> CredentialSeries {
     let status = object.and_then(|object| object.status.as_ref());
     let account = object.and_then(MicrosoftGraphCredential::account_name);
     let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let rotation_ready = find(conditions, ConditionType::RotationReady).map(sample);
+    let rotation = status.and_then(|status| status.rotation.as_ref());
     CredentialSeries {
         namespace,
         name,
@@ -45,6 +47,8 @@ fn credential(parsed: &ParsedCredential) -> CredentialSeries {
         ready: ready(object.is_some(), conditions),
         verified: find(conditions, ConditionType::Verified).map(sample),
         expiry_confirmed: find(conditions, ConditionType::ExpiryConfirmed).map(sample),
+        unknown_secrets: rotation_ready.is_some().then(|| rotation.map_or(0, |it| it.unknown_secrets.len())),
+        rotation_ready,
         is_suspended: object.is_some_and(|object| object.spec.is_suspended()),
         expires_at: status.and_then(|status| status.expires_at.as_ref()).map(seconds),
         last_verified_time: status.and_then(|status| status.last_verified_time.as_ref()).map(seconds),

@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use crate::api::{
-    FIELD_MANAGER, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, NamespacedName, PendingCreate,
-    Registration,
+    CreateAttempt, CreatedSecret, EarlierSecret, FIELD_MANAGER, MicrosoftGraphCredential,
+    MicrosoftGraphCredentialStatus, NamespacedName, PendingCreate, Registration,
 };
 use crate::controller::context::Context;
 use crate::controller::error::{ReconcileError, Result};
@@ -104,11 +104,28 @@ fn adopt_if_written(observed: &mut Observed, status: &MicrosoftGraphCredentialSt
     is_written
 }
 
+/// What the status says about client secrets at Microsoft Entra.
+type PersistedRotation<'a> = Option<(
+    Option<&'a CreatedSecret>,
+    Option<&'a CreatedSecret>,
+    Option<&'a CreateAttempt>,
+    &'a [EarlierSecret],
+)>;
+
 /// The persisted registration state. Only the operator writes it, one process at a time.
 fn persisted_state(
     status: &MicrosoftGraphCredentialStatus,
-) -> (Option<&Registration>, &[Registration], Option<&PendingCreate>) {
-    (status.registration.as_ref(), &status.previous_registrations, status.pending_create.as_deref())
+) -> (Option<&Registration>, &[Registration], Option<&PendingCreate>, PersistedRotation<'_>) {
+    let rotation = status.rotation.as_deref().map(|rotation| {
+        (
+            rotation.current.as_ref(),
+            rotation.pending.as_ref(),
+            rotation.attempt.as_ref(),
+            rotation.earlier.as_slice(),
+        )
+    });
+    let (registration, pending) = (status.registration.as_ref(), status.pending_create.as_deref());
+    (registration, &status.previous_registrations, pending, rotation)
 }
 
 /// Whether the same write may succeed later: unless the API server rejects its content. Rights and tokens may change.

@@ -17,6 +17,8 @@ const HINT_LENGTH: usize = 3;
 pub struct AppSecret {
     /// Its ID in lower case; the Entra admin center calls it "Secret ID".
     pub key_id: Option<String>,
+    /// Its description.
+    pub display_name: Option<String>,
     pub hint: Option<Hint>,
     pub starts_at: Option<Timestamp>,
     pub expires_at: Option<Timestamp>,
@@ -181,6 +183,7 @@ mod tests {
 
     fn entry(key_id: &str, hint: Option<&str>, end: &str) -> AppSecret {
         AppSecret {
+            display_name: None,
             key_id: Some(key_id.into()),
             hint: hint.map(|hint| Hint::new(hint.into())),
             starts_at: Some(at("2025-01-01T00:00:00Z")),

@@ -46,15 +46,16 @@ pub fn is_denied(status: &MicrosoftGraphCredentialStatus) -> bool {
 /// Whether the condition says something else about the access than what it is, for example because the grants changed
 /// while the operator did not run.
 pub fn contradicts(status: &MicrosoftGraphCredentialStatus, access: &AppAccess) -> bool {
-    let Some(reason) = reason_of(status).filter(|reason| *reason != Reason::AwaitingSecret) else {
-        return false;
-    };
-    match access {
+    let of_reading = reason_of(status).filter(|reason| *reason != Reason::AwaitingSecret);
+    let of_rotation = find(&status.conditions, ConditionType::RotationReady).and_then(Condition::as_desired);
+    let differs = |reason: Reason, is_denied: bool| match access {
         AppAccess::NotKnown => false,
-        AppAccess::Granted => is_denied(status),
+        AppAccess::Granted => is_denied,
         AppAccess::IdentityDeleted | AppAccess::OtherCloud => reason != Reason::IdentityNotReady,
         AppAccess::NotGranted => reason != Reason::GrantMissing,
-    }
+    };
+    of_reading.is_some_and(|reason| differs(reason, is_denied(status)))
+        || of_rotation.is_some_and(|it| differs(it.reason, it.reason == Reason::GrantMissing))
 }
 
 fn reason_of(status: &MicrosoftGraphCredentialStatus) -> Option<Reason> {
@@ -88,7 +89,7 @@ pub fn condition(observed: &Observed, timing: &Timing, now: Timestamp) -> Option
 }
 
 /// Why the app is not read, although an identity is named.
-fn access_problem(observed: &Observed) -> Option<(Reason, String)> {
+pub fn access_problem(observed: &Observed) -> Option<(Reason, String)> {
     let spec = &observed.object.spec;
     let identity = spec.entra.as_ref().map(|entra| entra.identity_ref.name.as_str()).unwrap_or_default();
     Some(match observed.app_access.as_ref()? {

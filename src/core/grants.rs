@@ -11,7 +11,8 @@ pub fn access(identity: Option<&EntraIdentity>, object: &MicrosoftGraphCredentia
         is_granted(&identity.spec.grants, object.namespace_name(), &spec.tenant_id, &spec.client_id)
     });
     let Some(identity) = granted else { return AppAccess::NotGranted };
-    if identity.metadata.deletion_timestamp.is_some() {
+    // A deleted object still removes what was created with a deleted identity.
+    if identity.metadata.deletion_timestamp.is_some() && !object.is_deleted() {
         AppAccess::IdentityDeleted
     } else if identity.spec.cloud() != spec.cloud() {
         AppAccess::OtherCloud

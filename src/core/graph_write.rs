@@ -58,7 +58,7 @@ pub(crate) fn classify(status: u16, body: Option<&ErrorBody>) -> WriteFailure {
     let message = body.map(|body| body.error.message.to_ascii_lowercase()).unwrap_or_default();
     let is_concurrent = code == "Directory_ConcurrencyViolation" || message.contains(CONCURRENT);
     match status {
-        400..=599 if is_concurrent => WriteFailure::NotApplied(WriteRejection::Concurrent),
+        400..=431 if is_concurrent => WriteFailure::NotApplied(WriteRejection::Concurrent),
         // A gateway that waited in vain does not know what happened behind it. Statuses from 432 on are not in any
         // standard; gateways use some of them for clients that disconnected.
         408 | 432..=u16::MAX | 0..=399 => WriteFailure::Unknown,

@@ -24,6 +24,8 @@ pub(crate) mod plan;
 pub(crate) mod rejections;
 pub(crate) mod remote;
 pub(crate) mod request_priority;
+pub(crate) mod rotation;
+pub(crate) mod rotation_ready;
 pub(crate) mod secret_form;
 pub(crate) mod secret_value;
 pub(crate) mod sign_in;

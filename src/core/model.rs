@@ -6,6 +6,7 @@ pub(crate) mod fixtures;
 pub mod reading;
 pub mod record;
 pub mod registration;
+pub mod rotation;
 
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::core::token_result::TokenResult;
 
 pub use self::reading::ReadingSubject;
 pub use self::record::{Content, Record, SealedRecord};
+pub use self::rotation::{OwnSecrets, RotationResults};
 
 /// An object and everything that its reconciliation depends on, as observed and as changed by the steps.
 #[derive(Clone, Debug)]
@@ -60,6 +62,8 @@ pub struct Observed {
     pub claim: Claim,
     /// When the deletion of its namespace was requested, if the object is being deleted.
     pub namespace_deleted_at: Option<Timestamp>,
+    /// The client secrets that the operator created for the object; `None` if it neither rotates one nor has one left.
+    pub own_secrets: Option<OwnSecrets>,
     /// Whether its app may be read at Microsoft Entra; `None` without `spec.entra`.
     pub app_access: Option<AppAccess>,
     /// Whether the app, which could not be read, must be read again, because the identity changed.
@@ -166,6 +170,8 @@ pub struct StepResults {
     pub reading: Option<Reading>,
     /// Whether too many other readings are in progress. The object is enqueued when one ends.
     pub is_reading_deferred: bool,
+    /// The results of the steps of a rotation.
+    pub rotation: RotationResults,
     /// The account's credentials for the app.
     pub listed: Option<Listed>,
     pub failure: Option<Failure>,
@@ -275,14 +281,6 @@ impl Observed {
         let registered = self.status.registration.as_ref().and_then(|it| it.idempotency_token.as_deref());
         let pending = self.status.pending_create.as_ref().map(|it| it.idempotency_token.as_str());
         registered.into_iter().chain(pending)
-    }
-
-    /// Whether a credential is or may be registered for the object.
-    pub fn has_external_state(&self) -> bool {
-        let status = &self.status;
-        status.registration.is_some()
-            || status.pending_create.is_some()
-            || !status.previous_registrations.is_empty()
     }
 
     /// The name that the credential should have at the destination: `displayName`, or else its current name.

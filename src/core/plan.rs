@@ -12,6 +12,7 @@ pub mod priority;
 pub mod recovery;
 pub mod registration;
 pub mod retry;
+pub mod rotation;
 pub mod store;
 pub mod verification;
 
@@ -33,6 +34,7 @@ use crate::core::orphan::OrphanCause;
 
 pub use self::app_expiry::reading_due_at;
 pub use self::priority::priority;
+pub use self::rotation::{RotationStep, due_times as rotation_due_times};
 pub use self::verification::{
     VerificationState, rejections_of_source, verification_due_at, verification_state,
 };
@@ -75,6 +77,7 @@ pub enum Step {
     /// Delete a second credential that a late create made, by its ID.
     DeleteDuplicate(i64),
     DeletePrevious,
+    Rotation(RotationStep),
     /// Encrypt the secret into the object's record, which is created if it is missing.
     Encrypt,
     /// Persist as the registration what the record already contains.
@@ -92,7 +95,16 @@ pub enum Step {
 impl Step {
     /// Whether it sends, encrypts or compares the client secret.
     pub fn needs_secret(&self) -> bool {
-        matches!(self, Self::Verify | Self::ReadExpiry | Self::Create | Self::Update | Self::Encrypt)
+        use RotationStep::{Confirm, Create, DiscardPending};
+        matches!(
+            self,
+            Self::Verify
+                | Self::ReadExpiry
+                | Self::Create
+                | Self::Update
+                | Self::Encrypt
+                | Self::Rotation(Create | Confirm | DiscardPending)
+        )
     }
 }
 
@@ -223,17 +235,25 @@ pub fn next_step(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -
         return plan;
     }
     if let Source::Unusable(problem) = &observed.source {
+        if let Some(plan) = rotation::plan_first(observed, policy, now) {
+            return plan;
+        }
         return conclude(ReconcileState::SourceUnusable, requeue_of_source(observed, problem, policy, now));
+    }
+    if let Some(wait) = rotation::spreads_for(observed, policy, now) {
+        return conclude(ReconcileState::Waiting, Requeue::After(wait));
     }
     match verification_state(observed, policy, now) {
         VerificationState::Required => return Plan::Step(Step::Verify),
         VerificationState::Failed { problem, requeue } => {
-            return conclude(ReconcileState::NotVerified(problem), requeue);
+            return rotation::plan_rejected(observed, &problem, policy, now)
+                .unwrap_or_else(|| conclude(ReconcileState::NotVerified(problem), requeue));
         }
         VerificationState::Passed => {}
     }
-    plan_reading(observed, policy, now)
-        .unwrap_or_else(|| plan_destination(observed, policy, is_deferred, now))
+    let plan = plan_reading(observed, policy, now)
+        .unwrap_or_else(|| plan_destination(observed, policy, is_deferred, now));
+    rotation::after_destination(observed, plan, policy, now)
 }
 
 /// The plan for a verified secret with an expiry.
@@ -250,16 +270,19 @@ fn plan_destination(observed: &Observed, policy: &OperatorPolicy, is_deferred: b
 /// The finalizer follows the deletion policy as long as a credential is or may be registered, whatever else is wrong:
 /// otherwise a deletion would not wait for the operator.
 fn finalizer_step(observed: &Observed, policy: &OperatorPolicy) -> Option<Step> {
-    let wants = policy.sets_finalizers
-        && observed.has_external_state()
-        && observed.object.spec.deletion_policy() == DeletionPolicy::Delete;
+    let wants = policy.sets_finalizers && observed.has_external_state() && needs_finalizer(observed);
     match (wants, observed.has_finalizer()) {
         (true, false) => Some(Step::AddFinalizer),
-        (false, true) if observed.object.spec.deletion_policy() == DeletionPolicy::Retain => {
-            Some(Step::RemoveFinalizer)
-        }
+        (false, true) if !needs_finalizer(observed) => Some(Step::RemoveFinalizer),
         (true, true) | (false, _) => None,
     }
+}
+
+/// Whether a deletion has something to do: also with policy Retain, if client secrets of the object are at Entra.
+fn needs_finalizer(observed: &Observed) -> bool {
+    observed.object.spec.deletion_policy() == DeletionPolicy::Delete
+        || observed.rotates()
+        || observed.has_secrets_at_entra()
 }
 
 /// Whether the account must be reconciled first. Until then the registration and its status stay as they are. A registered

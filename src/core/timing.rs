@@ -39,6 +39,18 @@ timing! {
     app_reading_max_age = Duration::from_mins(1);
     /// Minimum time between two writes to one app at Microsoft Entra, which rejects writes close together.
     app_write_spacing = Duration::from_secs(10);
+    /// How long a client secret whose creation got no response is looked for before another one is created. Microsoft
+    /// documents up to 15 minutes until a change is visible.
+    secret_lookup = Duration::from_mins(15);
+    /// Interval of readings while it is looked for.
+    secret_lookup_poll = Duration::from_mins(1);
+    /// How long daily readings look for it after that.
+    secret_search = Duration::from_hours(48);
+    /// How long a new client secret spreads through Entra before it replaces one that is in use. Woodpecker may reach other
+    /// servers than the operator.
+    secret_spread = Duration::from_mins(1);
+    /// How recent a token for the client secret in use must be before an earlier one is removed.
+    token_max_age = Duration::from_hours(1);
     /// Timeout of a request to Woodpecker: its queue may take 15 s, and on create and update it calls Microsoft itself.
     woodpecker_call = Duration::from_secs(45);
     /// Timeout of connecting to either.

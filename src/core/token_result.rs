@@ -38,6 +38,15 @@ pub struct RequestIds {
     pub failure: Option<String>,
 }
 
+// === impl TokenResult ===
+
+impl TokenResult {
+    /// Whether a token was issued.
+    pub fn is_issued(&self) -> bool {
+        matches!(self, Self::Issued { .. })
+    }
+}
+
 // === impl RequestIds ===
 
 impl RequestIds {

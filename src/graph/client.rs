@@ -110,7 +110,8 @@ impl GraphClient {
         client: &ClientId,
     ) -> Result<Option<AppSecrets>> {
         if !self.state.lock().lists.contains(at) {
-            let path = format!("applications(appId='{client}')?$select=id,appId,passwordCredentials");
+            let path =
+                format!("applications(appId='{client}')?$select=id,appId,signInAudience,passwordCredentials");
             match self.get(at, token, "application", &path, read_app).await {
                 Ok(app) => return Ok(Some(app)),
                 Err(RequestError::Graph { error: GraphError::NotFound, .. }) => return Ok(None),
@@ -118,8 +119,9 @@ impl GraphClient {
                 Err(error) => return Err(error),
             }
         }
-        let path =
-            format!("applications?$filter=appId%20eq%20'{client}'&$select=id,appId,passwordCredentials");
+        let path = format!(
+            "applications?$filter=appId%20eq%20'{client}'&$select=id,appId,signInAudience,passwordCredentials"
+        );
         let listed = self.get(at, token, "list_applications", &path, read_list).await?;
         self.state.lock().lists.insert(at.clone());
         Ok(listed.into_iter().next())

@@ -13,5 +13,6 @@ pub(crate) use self::client::{GraphClient, GraphConfig, RequestError};
 pub(crate) use self::reader::{AppReader, Holding, ReadError, ReadTarget, Sharing};
 pub(crate) use self::roots::GraphRoots;
 pub use self::types::read_holding;
-pub(crate) use self::writer::AppWriter;
+pub(crate) use self::writer::{AppWriteError, AppWriter};
 pub use self::writes::read_added_secret;
+pub(crate) use self::writes::{AddedSecret, NewSecret, WriteError};

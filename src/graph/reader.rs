@@ -15,6 +15,7 @@ use crate::core::app_secrets::AppSecret;
 use crate::core::graph_error::GraphError;
 use crate::entra::identity::{GraphTokenError, GraphTokens, IdentitySnapshot};
 use crate::graph::client::{GraphClient, RequestError, TenantKey};
+use crate::graph::types::AppSecrets;
 
 /// Reads apps. Clones share the readings.
 #[derive(Clone)]
@@ -68,6 +69,8 @@ pub struct Holding {
     pub secrets: Option<Vec<AppSecret>>,
     /// The tenant of the application, for a service principal.
     pub home_tenant: Option<TenantId>,
+    /// Whether the application has room for two client secrets only.
+    pub is_limited_to_two: bool,
 }
 
 /// Why an app could not be read.
@@ -129,8 +132,10 @@ impl AppReader {
         }
         let at = Timestamp::now();
         Ok(Arc::new(match read? {
-            Some(app) => Holding { at, secrets: Some(app.secrets), home_tenant: app.home_tenant },
-            None => Holding { at, secrets: None, home_tenant: None },
+            Some(AppSecrets { secrets, home_tenant, is_limited_to_two }) => {
+                Holding { at, secrets: Some(secrets), home_tenant, is_limited_to_two }
+            }
+            None => Holding { at, secrets: None, home_tenant: None, is_limited_to_two: false },
         }))
     }
 
@@ -183,7 +188,7 @@ mod tests {
     }
 
     fn success() -> Arc<Holding> {
-        Arc::new(Holding { at: at(100), secrets: None, home_tenant: None })
+        Arc::new(Holding { at: at(100), secrets: None, home_tenant: None, is_limited_to_two: false })
     }
 
     fn failure() -> ReadError {

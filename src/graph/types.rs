@@ -21,6 +21,8 @@ struct AppBody {
     #[serde(deserialize_with = "readable")]
     app_owner_organization_id: Option<String>,
     #[serde(deserialize_with = "readable")]
+    sign_in_audience: Option<String>,
+    #[serde(deserialize_with = "readable")]
     password_credentials: Option<Vec<Lenient<EntryBody>>>,
 }
 
@@ -36,6 +38,8 @@ struct EntryBody {
     #[serde(deserialize_with = "readable")]
     key_id: Option<String>,
     #[serde(deserialize_with = "readable")]
+    display_name: Option<String>,
+    #[serde(deserialize_with = "readable")]
     hint: Option<String>,
     #[serde(deserialize_with = "readable")]
     start_date_time: Option<String>,
@@ -49,6 +53,8 @@ pub struct AppSecrets {
     pub secrets: Vec<AppSecret>,
     /// The tenant of the application, for a service principal.
     pub home_tenant: Option<TenantId>,
+    /// Whether the application has room for two client secrets only, because personal accounts may use it.
+    pub is_limited_to_two: bool,
 }
 
 /// Reads the body of an application or a service principal; `None` if it does not list its secrets.
@@ -74,10 +80,11 @@ impl AppSecrets {
     /// A body without the list says nothing: it must not look as if all secrets had been removed.
     fn of(body: AppBody) -> Option<Self> {
         let entries = body.password_credentials?;
+        let audience = body.sign_in_audience.unwrap_or_default();
         let home_tenant = body.app_owner_organization_id.and_then(|id| id.parse().ok());
         // An entry that cannot be read may be any secret.
         let secrets = entries.into_iter().map(|entry| entry.value().unwrap_or_default().into()).collect();
-        Some(Self { secrets, home_tenant })
+        Some(Self { secrets, home_tenant, is_limited_to_two: audience.contains("Personal") })
     }
 }
 
@@ -94,6 +101,7 @@ impl From<EntryBody> for AppSecret {
         let short = |text: &String| text.len() <= MAX_TEXT;
         Self {
             key_id: entry.key_id.filter(short).map(|id| id.to_ascii_lowercase()),
+            display_name: entry.display_name.filter(short),
             hint: entry.hint.filter(short).filter(|hint| !hint.is_empty()).map(Hint::new),
             starts_at: entry.start_date_time.as_deref().and_then(date),
             expires_at: entry.end_date_time.as_deref().and_then(date),

@@ -75,7 +75,6 @@ impl AppWriter {
 
     /// Adds a client secret to an application, with one request. It does not wait if a write was too recent. This does
     /// not check grants; [`grants::access`](crate::core::grants::access) does.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the rotation of client secrets uses it"))]
     pub async fn add(
         &self,
         identity: &IdentitySnapshot,
@@ -89,7 +88,6 @@ impl AppWriter {
     }
 
     /// Removes a client secret from an application, with one request, like [`AppWriter::add`].
-    #[cfg_attr(not(test), expect(dead_code, reason = "the rotation of client secrets uses it"))]
     pub async fn remove(
         &self,
         identity: &IdentitySnapshot,
@@ -100,6 +98,23 @@ impl AppWriter {
         let (token, mut turn) = self.begin(identity, tenant, client).await?;
         let removed = self.0.client.remove_password(&turn.key.at, &token, client, key_id).await;
         self.end(identity, tenant, &mut turn, removed)
+    }
+
+    /// Whether the app may be written to now, or how long to wait.
+    pub fn is_free(
+        &self,
+        identity: &IdentitySnapshot,
+        tenant: &TenantId,
+        client: &ClientId,
+    ) -> Result<(), AppWriteError> {
+        let at = TenantKey { cloud: identity.cloud, tenant: tenant.clone() };
+        let key = AppKey { at, client: client.clone() };
+        let wait = match self.0.turns.lock().get(&key) {
+            Some(Turn::Taken) => self.0.spacing,
+            Some(Turn::NotBefore(at)) => at.saturating_duration_since(Instant::now()),
+            None => Duration::ZERO,
+        };
+        if wait.is_zero() { Ok(()) } else { Err(AppWriteError::TooSoon { retry_after: wait }) }
     }
 
     async fn begin(
@@ -164,7 +179,6 @@ impl Drop for TurnGuard {
 
 // === impl AppWriteError ===
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the rotation of client secrets uses it"))]
 impl AppWriteError {
     /// Whether nothing was written for sure.
     pub fn is_not_applied(&self) -> bool {

@@ -18,16 +18,19 @@ pub struct ClientSecret {
 }
 
 /// The client secret and its expiry, or what is wrong with them.
-pub fn of(data: &SecretData, object: &MicrosoftGraphCredential) -> Result<ClientSecret, ConditionFailure> {
-    let secret = data.text(&value(&object.spec.secret_ref))?;
-    let expiry = if object.spec.follows_entra() { None } else { Some(expiry(data, object)?) };
+pub fn of(
+    data: &SecretData,
+    reference: &SecretRef,
+    object: &MicrosoftGraphCredential,
+) -> Result<ClientSecret, ConditionFailure> {
+    let secret = data.text(&value(reference))?;
+    let expiry = if object.spec.follows_entra() { None } else { Some(expiry(data, reference, object)?) };
     Ok(ClientSecret { secret, expiry })
 }
 
 /// Why a Secret that does not exist is needed. It must also have the expiry, unless the object has it or follows the one
 /// at Microsoft Entra.
-pub fn not_found(object: &MicrosoftGraphCredential) -> ConditionFailure {
-    let reference = &object.spec.secret_ref;
+pub fn not_found(reference: &SecretRef, object: &MicrosoftGraphCredential) -> ConditionFailure {
     let needs_expiry = object.spec.secret_expires_at.is_none() && !object.spec.follows_entra();
     value(reference).not_found(needs_expiry.then(|| reference.expires_at_key()))
 }
@@ -38,13 +41,16 @@ pub fn already_expired(
     expires_at: Timestamp,
     expiry_source: ExpirySource,
 ) -> ConditionFailure {
-    let name = &object.spec.secret_ref.name;
+    let secret = match &object.spec.secret_ref {
+        Some(reference) => format!("the new secret in Secret {}", reference.name),
+        None => "the new secret".to_owned(),
+    };
     let message = match expiry_source {
         ExpirySource::Entra => format!(
-            "the new secret in Secret {name} has already expired at Microsoft Entra ({expires_at:.0}), so nothing was sent: put in a valid one"
+            "{secret} has already expired at Microsoft Entra ({expires_at:.0}), so nothing was sent: put in a valid one"
         ),
         ExpirySource::Secret | ExpirySource::Spec => format!(
-            "the new secret in Secret {name} has already expired ({expires_at:.0}), so nothing was sent: put in a valid one, or correct its expiry"
+            "{secret} has already expired ({expires_at:.0}), so nothing was sent: put in a valid one, or correct its expiry"
         ),
     };
     ConditionFailure { reason: Reason::ExpiryInPast, message }
@@ -73,9 +79,9 @@ fn expiry_value(reference: &SecretRef) -> SecretValue<'_> {
 /// The Secret's own expiry takes precedence, because it changes together with the secret.
 fn expiry(
     data: &SecretData,
+    reference: &SecretRef,
     object: &MicrosoftGraphCredential,
 ) -> Result<(Timestamp, ExpirySource), ConditionFailure> {
-    let reference = &object.spec.secret_ref;
     let (name, key) = (&reference.name, reference.expires_at_key());
     if let Some(bytes) = data.get(key) {
         let value = expiry_value(reference);

@@ -118,6 +118,8 @@ impl Credentials {
 fn new_record(namespace: &str, create: &Create) -> Result<SealedGraphCredential, SealError> {
     let credential_id = generate_credential_id()?;
     let spec = SealedGraphCredentialSpec {
+        created_secret: None,
+        pending_secret: None,
         record_id: generate_record_id()?,
         credential_id,
         tenant_id: create.tenant.clone(),

@@ -129,6 +129,24 @@ impl Repository {
         self.write(&record).await
     }
 
+    /// Finds out whether a record can be created, or replaced if it has a resource version: nothing is changed.
+    pub async fn check_writable(
+        &self,
+        mut record: SealedGraphCredential,
+        placeholder: &SecretText,
+    ) -> Result<(), RecordError> {
+        let keyring = self.keyring.for_encryption().await?;
+        encrypt_into(&mut record, &keyring, placeholder.into())?;
+        let (name, api) = (record.name_any(), self.api(&record));
+        let params = PostParams { dry_run: true, ..PostParams::default() };
+        let (operation, written) = if record.metadata.resource_version.is_none() {
+            (Operation::Create, api.create(&params, &record).await)
+        } else {
+            (Operation::Update, api.replace(&name, &params, &record).await)
+        };
+        written.map(|_| ()).map_err(|source| failure(operation, name, source))
+    }
+
     /// Changes a record that was not read, and encrypts a secret into it. If the record is not as expected, that is a
     /// conflict.
     pub async fn change(

@@ -126,7 +126,8 @@ fn identities_are_readable_in_the_operators_namespace_and_only_if_they_are_used(
     let of_users = (json!(["get", "list", "watch"]), Value::Null);
     assert_eq!(rights_to("entraidentities", &off), std::slice::from_ref(&of_users), "users can view them");
     let on = json!({"entraIdentities": {"enabled": true, "secretNames": ["graph-cert"]}});
-    assert_eq!(rights_to("entraidentities", &on), [of_users.clone(), of_users]);
+    let of_operator = (json!(["get", "list", "watch", "patch"]), Value::Null);
+    assert_eq!(rights_to("entraidentities", &on), [of_users, of_operator], "patch is for the finalizer");
     assert_eq!(rights_to("entraidentities/status", &on), [(json!(["update"]), Value::Null)]);
     let rendered = render(&on);
     let own = rendered.get("Role", "-own");

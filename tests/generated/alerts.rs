@@ -301,19 +301,10 @@ fn every_reason_is_documented_and_runbooks_name_existing_ones() {
         "Secret",
         "NotObserved",
     ];
-    let types = [
-        ConditionType::Ready,
-        ConditionType::SecretReady,
-        ConditionType::Verified,
-        ConditionType::Registered,
-        ConditionType::Expiring,
-        ConditionType::ExpiryConfirmed,
-        ConditionType::TenantsReady,
-    ];
     let known: BTreeSet<&str> = Reason::ALL
         .iter()
         .map(|reason| reason.as_str())
-        .chain(types.iter().map(|type_| type_.as_str()))
+        .chain(ConditionType::ALL.iter().map(|type_| type_.as_str()))
         .chain(others)
         .collect();
     for page in stems(&root.join("docs/operations/runbooks"), ".md") {
@@ -328,8 +319,9 @@ fn every_reason_is_documented_and_runbooks_name_existing_ones() {
 
 /// The part of the page about one step that describes a failing condition; none for other kinds.
 fn part_about(entry: &Entry) -> Option<String> {
-    let is_expiring = entry.condition == ConditionType::Expiring;
-    if (entry.status == ConditionStatus::True) != is_expiring {
+    let is_abnormal_while_true =
+        matches!(entry.condition, ConditionType::Expiring | ConditionType::UnknownOwnSecrets);
+    if (entry.status == ConditionStatus::True) != is_abnormal_while_true {
         return None;
     }
     match (entry.kind, entry.condition) {

@@ -67,6 +67,8 @@ fn the_dashboard_uses_existing_metrics_and_all_of_the_operator() {
     let left = [
         "graph_credential_verified",
         "graph_credential_expiry_confirmed",
+        "graph_credential_rotation_ready",
+        "graph_credential_rotation_unknown_secrets",
         "graph_credential_suspended",
         "graph_credential_identity_ready",
         "graph_credential_identity_tenants_ready",

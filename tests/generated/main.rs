@@ -62,6 +62,8 @@ fn conditions_page() -> String {
         ConditionType::Registered,
         ConditionType::Expiring,
         ConditionType::ExpiryConfirmed,
+        ConditionType::RotationReady,
+        ConditionType::UnknownOwnSecrets,
         ConditionType::Ready,
     ] {
         page.extend(["\n### ", type_.as_str(), "\n\n"]);
@@ -124,6 +126,7 @@ const CREDENTIAL_METRICS: &[&str] = &[
     "graph_credential_expiry",
     "graph_credential_orphans",
     "graph_credential_ready",
+    "graph_credential_rotation",
     "graph_credential_suspended",
     "graph_credential_time_to_ready",
     "graph_credential_verified",
@@ -202,10 +205,12 @@ in events. `graph-credential-operator explain REASON` prints a row of these tabl
 
 ## MicrosoftGraphCredential
 
-Conditions are always in the same order: `Ready`, `SecretReady`, `Verified`, `Registered`, `Expiring`,
-`ExpiryConfirmed` (only with `spec.entra`), `Reconciling`, `Stalled`. `Ready` is the summary: it has the reason and
-message of the first of `SecretReady`, `Verified` and `Registered` that is not True, or of `Expiring` once the secret has
-expired.
+Conditions are always in the same order: `Ready`, `SecretReady`, `Verified`, `Registered`, `Expiring`, `ExpiryConfirmed`
+(only with `spec.entra`), `RotationReady` (only with `spec.rotation`, and while client secrets from an earlier one are
+left), `UnknownOwnSecrets` (only while True), `Reconciling`, `Stalled`. `Ready` is the summary: it has the reason and
+message of the first of `SecretReady`, `Verified` and `Registered` that is not True, or of `Expiring` once the secret
+has expired. It does not depend on `ExpiryConfirmed`, `RotationReady` and `UnknownOwnSecrets`: while a rotation fails,
+the registered secret still works.
 
 `Reconciling` is True while the operator continues automatically. `Stalled` is True while only a person can continue.
 Both have the reason of `Ready`, are absent otherwise, and are never True while `Ready` is True (kstatus).

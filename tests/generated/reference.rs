@@ -136,6 +136,8 @@ impl ObjectSource for Example {
             ready: condition(),
             verified: Some(condition()),
             expiry_confirmed: Some(condition()),
+            rotation_ready: Some(condition()),
+            unknown_secrets: Some(1),
             is_suspended: false,
             expires_at: Some(1),
             last_verified_time: Some(1),

@@ -118,7 +118,7 @@ async fn a_given_expiry_that_matches_entra_is_confirmed_with_one_request() {
     let requests = graph.requests();
     assert_eq!(requests.len(), 1, "{requests:?}");
     assert_eq!((requests[0].op, requests[0].identity.as_str()), (Op::Application, IDENTITY));
-    assert_eq!(requests[0].select, "id,appId,passwordCredentials");
+    assert_eq!(requests[0].select, "id,appId,signInAudience,passwordCredentials");
     let has = |name: &str| requests[0].headers.iter().any(|(header, _)| header == name);
     assert!(has("client-request-id") && has("x-ms-throttle-priority"), "{requests:?}");
     assert!(graph.unexpected_requests().is_empty());

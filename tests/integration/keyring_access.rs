@@ -43,6 +43,8 @@ pub async fn make_records(env: &TestEnv, number: i64) {
         let record_id: RecordId = generate_record_id().unwrap();
         let secret = SecretText::new(format!("secret of {id}"));
         let spec = SealedGraphCredentialSpec {
+            created_secret: None,
+            pending_secret: None,
             envelope: String::new(),
             record_id,
             credential_id: id,

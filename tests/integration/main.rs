@@ -46,6 +46,7 @@ mod reference;
 mod remove_finalizers;
 mod request_counts;
 mod rest_api;
+mod rotation;
 mod schema_rules;
 mod secret_access;
 mod secret_ready;

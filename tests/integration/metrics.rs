@@ -129,6 +129,7 @@ fn metrics_of_alerts() -> Vec<String> {
             .contains(&metric.as_str())
             && !metric.starts_with("graph_credential_identity_")
             && !metric.starts_with("graph_credential_record_")
+            && !metric.starts_with("graph_credential_rotation_")
     };
     metrics.into_iter().filter(is_shown).collect()
 }

@@ -134,6 +134,11 @@ annotations:
 - apiGroups: [graph-credentials.io]
   resources: [microsoftgraphcredentials, woodpeckeraccounts]
   verbs: [get, list, patch]
+{{- if .Values.entraIdentities.enabled }}
+- apiGroups: [graph-credentials.io]
+  resources: [entraidentities]
+  verbs: [get, list, patch]
+{{- end }}
 {{- end -}}
 
 {{- define "operator.hookRules" -}}

@@ -25,6 +25,10 @@ const RENEW: &str = concat!(
 entries! {
     Credential SecretReady {
         SecretRead: True, Nobody, "The Secret contains a client secret and its expiry.", NOTHING;
+        SecretCreated: True, Nobody, "The operator created the client secret at Microsoft Entra.", NOTHING;
+        CreationPending: False, Nobody,
+            "With `spec.rotation`, the operator has not created a client secret at Microsoft Entra yet, or its text was lost and another one is created.",
+            "See `RotationReady`.";
         SecretNotFound: False, User,
             "The namespace has no Secret with this name.",
             "Create it: `kubectl create secret generic SECRET --namespace NAMESPACE --from-file=client_secret=FILE --from-literal=secret_expires_at=DATE`, with the secret's Value and no line break in the file, and a DATE such as `2027-11-28`. Or fix `spec.secretRef.name`.";

@@ -10,6 +10,7 @@ use kube::{Client, ResourceExt};
 use tokio::time::Instant;
 
 use super::Change;
+use super::rotate::{Removal, Request};
 use crate::api::conditions::{ConditionStatus, ConditionType, Reason};
 use crate::api::reasons::Kind;
 use crate::api::{MicrosoftGraphCredential, NamespacedName, RECONCILE_REQUESTED_AT};
@@ -32,10 +33,19 @@ const MAX_GETS: usize = 10;
 pub(super) struct Pending {
     name: NamespacedName,
     uid: Option<String>,
-    /// The value of the reconcile request.
-    requested: Option<String>,
+    awaited: Awaited,
     /// As it was read last.
     object: DynamicObject,
+}
+
+/// What the operator is to do with a changed object.
+pub(super) enum Awaited {
+    /// To process the spec.
+    Spec,
+    /// To handle the reconcile request with that value.
+    Reconcile(String),
+    Rotation(Request),
+    Removal(Removal),
 }
 
 /// The credentials after the change.
@@ -44,6 +54,8 @@ pub(super) struct Results {
     done: Vec<ObjectState>,
     /// Those that the operator has not processed in time.
     unfinished: Vec<ObjectState>,
+    /// Those in which what was requested failed or lasts longer, although the credential may be Ready, and why.
+    failed: Vec<(ObjectState, String)>,
     /// Those whose change was undone meanwhile.
     undone: Vec<NamespacedName>,
     deleted: Vec<NamespacedName>,
@@ -52,11 +64,16 @@ pub(super) struct Results {
 }
 
 /// What is known of a changed object.
-enum Progressed {
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Progressed {
     No,
     /// The operator has processed it, and continues.
     Started,
+    /// The same. If it lasts too long, it counts as failed, and that is why.
+    Continues(String),
     Done,
+    /// What was requested is not done although nothing prevents the rest of the work, and why.
+    Failed(String),
     Undone,
     Deleted,
 }
@@ -129,8 +146,8 @@ async fn read(
 // === impl Pending ===
 
 impl Pending {
-    pub(super) fn new(object: DynamicObject, requested: Option<String>) -> Self {
-        Self { name: NamespacedName::of(&object), uid: object.uid(), requested, object }
+    pub(super) fn new(object: DynamicObject, awaited: Awaited) -> Self {
+        Self { name: NamespacedName::of(&object), uid: object.uid(), awaited, object }
     }
 
     fn state(&self) -> ObjectState {
@@ -139,23 +156,25 @@ impl Pending {
 
     fn progressed(&self, state: &ObjectState, change: Change) -> Progressed {
         let is_undone = match change {
-            Change::Reconcile => false,
+            Change::Reconcile | Change::Rotate { .. } | Change::RemoveUnknown => false,
             Change::Suspend => !state.is_suspended(),
             Change::Resume => state.is_suspended(),
         };
         if is_undone {
             return Progressed::Undone;
         }
-        let is_processed = match &self.requested {
-            None => state.is_current(),
-            Some(requested) => state.is_current() && is_handled(state, requested),
+        let is_processed = match &self.awaited {
+            Awaited::Spec => state.is_current(),
+            Awaited::Reconcile(requested) => {
+                let handled = state.text("/status/lastHandledReconcileAt");
+                state.is_current() && is_handled(state, RECONCILE_REQUESTED_AT, requested, handled)
+            }
+            Awaited::Rotation(request) => return request.progressed(state),
+            Awaited::Removal(removal) => return removal.progressed(state),
         };
-        let is_stalled = state
-            .condition(ConditionType::Stalled)
-            .is_some_and(|stalled| stalled.status == ConditionStatus::True);
         match state.assessment.urgency {
             _ if !is_processed => Progressed::No,
-            _ if is_stalled => Progressed::Done,
+            _ if is_stalled(state) => Progressed::Done,
             Urgency::InProgress => Progressed::Started,
             Urgency::NeedsAction | Urgency::ExpiresSoon | Urgency::Suspended | Urgency::Ready => {
                 Progressed::Done
@@ -164,10 +183,20 @@ impl Pending {
     }
 }
 
-/// Whether the operator has handled the request, or a later one that replaced it. It handles none of an invalid object.
-fn is_handled(state: &ObjectState, requested: &str) -> bool {
-    let handled = state.text("/status/lastHandledReconcileAt");
-    let current = state.object.annotations().get(RECONCILE_REQUESTED_AT).map(String::as_str);
+/// Whether only a person can continue.
+pub(super) fn is_stalled(state: &ObjectState) -> bool {
+    state.condition(ConditionType::Stalled).is_some_and(|stalled| stalled.status == ConditionStatus::True)
+}
+
+/// Whether the operator has handled the request in the annotation, or a later one that replaced it. It handles none of an
+/// invalid object.
+pub(super) fn is_handled(
+    state: &ObjectState,
+    annotation: &str,
+    requested: &str,
+    handled: Option<&str>,
+) -> bool {
+    let current = state.object.annotations().get(annotation).map(String::as_str);
     let at = |time: Option<&str>| time.and_then(|time| time.parse::<Timestamp>().ok());
     let is_replaced = at(current) > at(Some(requested)) && handled == current;
     let is_invalid = state
@@ -204,11 +233,13 @@ impl Results {
             };
             match progressed {
                 Progressed::Done => self.done.push(it.state()),
+                Progressed::Failed(why) => self.failed.push((it.state(), why)),
+                Progressed::Continues(why) if is_late => self.failed.push((it.state(), why)),
                 Progressed::Undone => self.undone.push(it.name),
                 Progressed::Deleted => self.deleted.push(it.name),
                 Progressed::Started if is_late => self.done.push(it.state()),
                 Progressed::No if is_late => self.unfinished.push(it.state()),
-                Progressed::Started | Progressed::No => pending.push(it),
+                Progressed::Started | Progressed::Continues(_) | Progressed::No => pending.push(it),
             }
         }
     }
@@ -224,13 +255,17 @@ impl Results {
                 "spec.suspend of MicrosoftGraphCredential {name} was set back meanwhile, probably by the tool that applies it"
             ));
         }
+        for (state, why) in &self.failed {
+            output::note(&format!("MicrosoftGraphCredential {}: {why}", state.name));
+        }
         if !self.is_background && !self.unfinished.is_empty() {
             output::note(&format!(
                 "the operator did not respond in time about {} credentials: check that it runs and serves their namespaces (graph-credential-operator check), or wait longer with --timeout",
                 self.unfinished.len()
             ));
         }
-        let credentials = self.done.into_iter().chain(self.unfinished).collect();
+        let failed = self.failed.into_iter().map(|(state, _)| state);
+        let credentials = self.done.into_iter().chain(failed).chain(self.unfinished).collect();
         let mut report = StatusReport {
             credentials,
             accounts: Vec::new(),
@@ -244,14 +279,15 @@ impl Results {
     }
 
     fn exit_code(&self, change: Change) -> ExitCode {
-        let is_ready = |state: &ObjectState| {
-            matches!(state.assessment.urgency, Urgency::Ready | Urgency::ExpiresSoon)
-                || change == Change::Suspend && state.is_suspended()
+        let is_ready = |state: &ObjectState| match change {
+            Change::Reconcile | Change::Rotate { .. } | Change::Resume => state.is_ready,
+            Change::Suspend => state.is_ready || state.is_suspended(),
+            Change::RemoveUnknown => true,
         };
         let has_failed = !self.undone.is_empty() || !self.unfinished.is_empty() && !self.is_background;
         if has_failed {
             ExitCode::FAILURE
-        } else if self.deleted.is_empty() && self.done.iter().all(is_ready) {
+        } else if self.deleted.is_empty() && self.failed.is_empty() && self.done.iter().all(is_ready) {
             ExitCode::SUCCESS
         } else {
             ExitCode::from(3)
@@ -260,111 +296,4 @@ impl Results {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn pending(requested: Option<&str>) -> Pending {
-        Pending::new(object(&json!({}), &json!({})), requested.map(ToOwned::to_owned))
-    }
-
-    fn object(metadata: &Value, more: &Value) -> DynamicObject {
-        let mut object = json!({
-            "metadata": {"name": "x", "namespace": "mail", "uid": "u-1", "generation": 1}, "spec": {},
-            "status": {"observedGeneration": 1, "conditions": [{
-                "type": "Ready", "status": "True", "reason": "Ready", "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"
-            }]},
-        });
-        for (part, fields) in [("metadata", metadata), ("status", &more["status"]), ("spec", &more["spec"])] {
-            for (field, value) in fields.as_object().into_iter().flatten() {
-                object[part][field] = value.clone();
-            }
-        }
-        serde_json::from_value(object).unwrap()
-    }
-
-    /// The results once that object was read; `None` if it still waits.
-    fn results(
-        pending: Pending,
-        found: Option<DynamicObject>,
-        change: Change,
-        is_late: bool,
-    ) -> Option<Results> {
-        let (mut all, mut results) = (vec![pending], Results::default());
-        let found = found.into_iter().map(|object| (NamespacedName::of(&object), object)).collect();
-        results.sort(&mut all, found, change, is_late);
-        all.is_empty().then_some(results)
-    }
-
-    #[test]
-    fn a_request_is_done_once_it_or_a_later_one_is_handled() {
-        const TIMES: [&str; 4] = [
-            "2026-01-01T00:00:00Z",
-            "2026-01-01T00:00:01Z",
-            "2026-01-01T00:00:01.5Z",
-            "2026-01-01T00:00:02Z",
-        ];
-        let [earlier, ours, _, later] = TIMES;
-        let with = |annotation: Option<&str>, handled: Option<&str>| {
-            let metadata = json!({"annotations": {RECONCILE_REQUESTED_AT: annotation}});
-            let metadata = if annotation.is_some() { metadata } else { json!({}) };
-            let found = object(&metadata, &json!({"status": {"lastHandledReconcileAt": handled}}));
-            results(pending(Some(ours)), Some(found), Change::Reconcile, false).is_some()
-        };
-        for (annotation, handled, is_done) in [
-            (Some(ours), None, false),
-            (Some(ours), Some(earlier), false),
-            (Some(ours), Some(ours), true),
-            (Some(later), Some(ours), true),
-            (Some(later), Some(earlier), false),
-            (Some(later), Some(later), true),
-            (None, None, false),
-            (Some(earlier), Some(earlier), false),
-        ] {
-            assert_eq!(with(annotation, handled), is_done, "{annotation:?} {handled:?}");
-        }
-        assert!(with(Some(TIMES[2]), Some(TIMES[2])), "fractions are compared as times");
-    }
-
-    #[test]
-    fn an_invalid_object_is_done_without_being_handled() {
-        let conditions = json!([{
-            "type": "Ready", "status": "False", "reason": "InvalidObject", "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"
-        }]);
-        let found = object(&json!({}), &json!({"status": {"conditions": conditions}}));
-        let results = results(pending(Some("2")), Some(found), Change::Reconcile, false).unwrap();
-        assert_eq!((results.done.len(), results.exit_code(Change::Reconcile)), (1, ExitCode::from(3)));
-    }
-
-    #[test]
-    fn a_deleted_or_re_created_object_is_not_ready() {
-        let other = object(&json!({"uid": "u-2"}), &json!({}));
-        for found in [None, Some(other)] {
-            let results = results(pending(None), found, Change::Resume, false).unwrap();
-            assert_eq!((results.deleted.len(), results.exit_code(Change::Resume)), (1, ExitCode::from(3)));
-        }
-    }
-
-    #[test]
-    fn a_change_that_was_undone_fails() {
-        let results =
-            results(pending(None), Some(object(&json!({}), &json!({}))), Change::Suspend, false).unwrap();
-        assert_eq!((results.undone.len(), results.exit_code(Change::Suspend)), (1, ExitCode::FAILURE));
-    }
-
-    #[test]
-    fn at_the_deadline_work_in_progress_is_no_failure_but_silence_is() {
-        let conditions = json!([{
-            "type": "Ready", "status": "Unknown", "reason": "AwaitingPropagation", "message": "m",
-            "lastTransitionTime": Timestamp::now()
-        }]);
-        let found = object(&json!({}), &json!({"status": {"conditions": conditions}}));
-        assert!(results(pending(None), Some(found.clone()), Change::Resume, false).is_none());
-        let late = results(pending(None), Some(found), Change::Resume, true).unwrap();
-        assert_eq!(late.exit_code(Change::Resume), ExitCode::from(3));
-        let silent = object(&json!({"generation": 2}), &json!({}));
-        let silent = results(pending(None), Some(silent), Change::Resume, true).unwrap();
-        assert_eq!((silent.unfinished.len(), silent.exit_code(Change::Resume)), (1, ExitCode::FAILURE));
-    }
-}
+mod tests;

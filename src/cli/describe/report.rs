@@ -9,7 +9,9 @@ use crate::api::conditions::ConditionType;
 use crate::api::duration::KubeDuration;
 use crate::api::reasons::Actor;
 use crate::api::timestamp::{Time, rfc3339};
-use crate::api::{MicrosoftGraphCredentialStatus, NamespacedName, Registration, VERIFICATION_INTERVAL};
+use crate::api::{
+    CreatedSecret, MicrosoftGraphCredentialStatus, NamespacedName, Registration, VERIFICATION_INTERVAL,
+};
 use crate::cli::objects::{Assessment, ObjectState, Urgency, age, condition_status};
 use crate::cli::output::{Report, Style, Table, Text, sanitized};
 
@@ -68,6 +70,7 @@ impl Description {
             facts.push(("deletion", "it is being deleted".to_owned()));
         }
         facts.extend(self.of_secret());
+        facts.extend(self.of_rotation());
         facts.extend(self.of_registration());
         facts.extend(self.of_account());
         facts.extend(self.waiting.map(|waiting| ("queue", waiting.shown())));
@@ -110,6 +113,23 @@ impl Description {
             let text = format!("{} for {since}, {} attempts", pending.reason, pending.attempts);
             facts.push(("new secret", text));
         }
+        facts
+    }
+
+    fn of_rotation(&self) -> Vec<Fact> {
+        let Some(rotation) = self.state.status.rotation.as_deref() else { return Vec::new() };
+        let created =
+            |it: &CreatedSecret| format!("{}, created {} ago", it.key_id, age(it.creation_time.0, self.now));
+        let mut facts: Vec<Fact> = rotation.current.iter().map(|it| ("created", created(it))).collect();
+        facts.extend(rotation.pending.iter().map(|it| ("created, new", created(it))));
+        for earlier in rotation.earlier.iter().filter(|it| it.removal_time.is_none()) {
+            let when = earlier.remove_after_time.as_ref().map(|at| format!(", {}", self.relative(at.0)));
+            facts.push(("to remove", format!("{}{}", earlier.key_id, when.unwrap_or_default())));
+        }
+        facts.extend(
+            rotation.attempt.iter().map(|it| ("may exist", format!("a client secret {}", it.display_name))),
+        );
+        facts.extend(rotation.unknown_secrets.iter().map(|it| ("not recorded", it.key_id.clone())));
         facts
     }
 

@@ -113,7 +113,7 @@ async fn estimates(target: &Target, records: &[DynamicObject]) -> anyhow::Result
     let objects =
         objects.into_iter().filter_map(|object| object.try_parse::<MicrosoftGraphCredential>().ok());
     let sources: BTreeMap<(String, String), MicrosoftGraphCredential> = objects
-        .filter(|object| object.spec.woodpecker().is_none())
+        .filter(|object| object.spec.woodpecker().is_none() || object.spec.rotation.is_some())
         .map(|object| ((object.namespace_name().to_owned(), record_name(&object)), object))
         .collect();
     let mut estimates = Vec::new();
@@ -129,11 +129,16 @@ async fn estimates(target: &Target, records: &[DynamicObject]) -> anyhow::Result
 
 /// What happens to the record of an object.
 async fn estimate(target: &Target, object: &MicrosoftGraphCredential) -> anyhow::Result<LossEstimate> {
-    let (namespace, name) = (object.namespace_name(), &object.spec.secret_ref.name);
+    let namespace = object.namespace_name();
     let this = || format!("MicrosoftGraphCredential {}", object.name_any());
     if object.metadata.deletion_timestamp.is_some() {
         return Ok(Some((LOST, format!("{} is being deleted", this()))));
     }
+    let Some(reference) = &object.spec.secret_ref else {
+        // The operator creates another client secret.
+        return Ok(object.spec.is_suspended().then(|| (IN_DOUBT, format!("{} is suspended", this()))));
+    };
+    let name = &reference.name;
     let secret = match secrets::read(&target.cluster.client, namespace, name).await {
         Ok(secret) => secret,
         Err(ReadError::NotFound) => {
@@ -143,7 +148,7 @@ async fn estimate(target: &Target, object: &MicrosoftGraphCredential) -> anyhow:
             return Err(error).with_context(|| format!("failed to read Secret {namespace}/{name}"));
         }
     };
-    let key = object.spec.secret_ref.client_secret_key();
+    let key = reference.client_secret_key();
     if secret.get(key).is_none_or(|value| value.expose().is_empty()) {
         return Ok(Some((LOST, format!("Secret {name} has no value for {key}"))));
     }

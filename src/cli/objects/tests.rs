@@ -167,3 +167,33 @@ fn ages_are_short() {
         assert_eq!(age(since, at(now)), text);
     }
 }
+
+#[test]
+fn a_problem_of_the_rotation_needs_action_although_the_credential_is_ready() {
+    let with = |ready: &str, type_: &str, condition: &str, reason: &str| {
+        let mut status = status(ready, "Ready", LONG_AGO);
+        let condition = json!({
+            "type": type_, "status": condition, "reason": reason, "message": "what to do", "lastTransitionTime": RECENTLY,
+        });
+        status["conditions"].as_array_mut().unwrap().push(condition);
+        state(&json!({"rotation": {}}), &status)
+    };
+    for (type_, condition, reason, actor) in [
+        ("RotationReady", "False", "WriteForbidden", Actor::TenantAdmin),
+        // Another condition has a reason of this name too.
+        ("RotationReady", "False", "GrantMissing", Actor::OperatorAdmin),
+        ("RotationReady", "False", "RenewalOverdue", Actor::User),
+        ("UnknownOwnSecrets", "True", "SecretsNotRecorded", Actor::User),
+    ] {
+        let found = with("True", type_, condition, reason);
+        assert!(found.is_ready, "{reason}");
+        let Assessment { urgency, reason: shown, message, since, actor: who, .. } = &found.assessment;
+        assert_eq!((*urgency, shown.as_str(), *who), (Urgency::NeedsAction, reason, actor));
+        assert_eq!((message.as_str(), *since), ("what to do", Some(at(RECENTLY))));
+        let not_ready = with("Unknown", type_, condition, reason);
+        assert_eq!((not_ready.is_ready, not_ready.assessment.reason.as_str()), (false, "Ready"), "{reason}");
+    }
+    for (condition, reason) in [("True", "RotationScheduled"), ("Unknown", "RateLimited")] {
+        assert_eq!(with("True", "RotationReady", condition, reason).assessment.urgency, Urgency::Ready);
+    }
+}

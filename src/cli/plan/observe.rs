@@ -23,11 +23,12 @@ use crate::cli::woodpecker::Remote;
 use crate::core::app_reading::AppAccess;
 use crate::core::claims::{self, Candidate, resolve_claim};
 use crate::core::model::{
-    Claim, Content, Observed, OperatorPolicy, PreviousRegistration, Record, SealedRecord, Source,
+    Claim, Content, Observed, OperatorPolicy, OwnSecrets, PreviousRegistration, Record, SealedRecord, Source,
     StepResults, Target,
 };
 use crate::core::plan::preview::preview;
 use crate::core::remote::Entry;
+use crate::core::rotation::SecretRecord;
 use crate::store::record::record_name;
 
 /// Plans the credentials of a file, one by one.
@@ -121,6 +122,11 @@ impl Planner<'_> {
         let settles_in =
             |is_open: bool| if is_open { self.policy.timing.settle_period } else { Duration::ZERO };
         let is_updating = status.registration.as_ref().is_some_and(|it| it.update_sent_time.is_some());
+        let creates = object.spec.rotation.is_some() && matches!(source, Source::Unusable(_));
+        if creates {
+            assumptions.push("a grant of the EntraIdentity names this namespace and app".to_owned());
+        }
+        let access = if creates { AppAccess::Granted } else { AppAccess::NotKnown };
         Ok(Observed {
             object: object.clone(),
             written: status.clone(),
@@ -137,7 +143,12 @@ impl Planner<'_> {
             target: lookup.target,
             namespace_deleted_at: None,
             // Which identities there are is the business of the operator's administrator.
-            app_access: object.spec.entra.as_ref().map(|_| AppAccess::NotKnown),
+            app_access: object.spec.entra.as_ref().map(|_| access),
+            own_secrets: object.spec.rotation.as_ref().map(|_| OwnSecrets {
+                record: SecretRecord::NotRead,
+                is_outdated: false,
+                other: None,
+            }),
             is_reading_requested: false,
             account_changed: false,
             has_unpersisted_changes: false,

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::api::conditions::{ConditionStatus, ConditionType, find};
 use crate::core::model::{MaxAge, Observed, OperatorPolicy, Target};
-use crate::core::plan::{Conclusion, ReconcileState, Step};
+use crate::core::plan::{Conclusion, ReconcileState, RotationStep, Step};
 use crate::core::status::credential::report;
 
 use super::report::End;
@@ -20,6 +20,7 @@ pub(super) fn step(step: &Step, observed: &Observed) -> String {
         Step::Verify => {
             format!("request a token from Microsoft for app {} in tenant {}", spec.client_id, spec.tenant_id)
         }
+        Step::Rotation(step) => rotation(step, spec.client_id.as_str()),
         Step::ReadExpiry => format!("read app {} at Microsoft Graph", spec.client_id),
         Step::List(MaxAge::Cached | MaxAge::Recent) => format!("list the credentials of {place}"),
         Step::List(MaxAge::Live) => format!("list the credentials of {place} again"),
@@ -57,6 +58,18 @@ pub(super) fn step(step: &Step, observed: &Observed) -> String {
         }
         Step::Delete => format!("delete {} from {place}", credential(registered)),
         Step::Finalize(_) => "remove the finalizer, so that the object goes away".into(),
+    }
+}
+
+/// A step of a rotation in words.
+fn rotation(step: &RotationStep, client: &str) -> String {
+    match step {
+        RotationStep::Read => format!("read the client secrets of app {client} at Microsoft Graph"),
+        RotationStep::Create => format!("create a client secret for app {client} at Microsoft Entra"),
+        RotationStep::Confirm => "record that the new client secret is registered".to_owned(),
+        RotationStep::DiscardPending => "give up the new client secret, which is not accepted".to_owned(),
+        RotationStep::Release => "record that nothing uses the client secrets now".to_owned(),
+        RotationStep::Remove(key_id) => format!("remove client secret {key_id} at Microsoft Entra"),
     }
 }
 

@@ -8,7 +8,7 @@ use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
 
-use crate::api::{ACCOUNT_PROTECTION_FINALIZER, FINALIZER, NamespacedName};
+use crate::api::{ACCOUNT_PROTECTION_FINALIZER, FINALIZER, IDENTITY_PROTECTION_FINALIZER, NamespacedName};
 use crate::core::error_chain::chain;
 
 /// The finalizer on accounts of versions before the first release.
@@ -91,7 +91,8 @@ fn has_our_finalizer(object: &DynamicObject) -> bool {
 }
 
 fn is_our_finalizer(finalizer: &str) -> bool {
-    [FINALIZER, ACCOUNT_PROTECTION_FINALIZER, OLD_ACCOUNT_FINALIZER].contains(&finalizer)
+    [FINALIZER, ACCOUNT_PROTECTION_FINALIZER, IDENTITY_PROTECTION_FINALIZER, OLD_ACCOUNT_FINALIZER]
+        .contains(&finalizer)
 }
 
 #[cfg(test)]

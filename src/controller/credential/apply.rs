@@ -5,6 +5,7 @@ mod delete;
 mod drift;
 mod expiry;
 mod listing;
+mod rotation;
 mod state;
 mod store;
 mod update;
@@ -58,6 +59,7 @@ pub async fn execute(context: &Context, session: &mut Session, step: &Step) -> R
         Step::Restart => Ok(StepOutcome::Requeue),
         Step::AbandonPrevious => state::abandon_previous(context, session).await,
         Step::DeletePrevious => delete::delete_previous(context, session).await,
+        Step::Rotation(step) => Box::pin(rotation::execute(context, session, step)).await,
         Step::Encrypt => store::encrypt(context, session).await,
         Step::PersistExisting => Ok(store::persist_existing(session)),
         Step::Delete if session.observed.target == Target::Store => store::delete(context, session).await,

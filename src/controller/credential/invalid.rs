@@ -39,6 +39,11 @@ pub async fn finalize(context: &Context, api: &Api<DynamicObject>, live: &Dynami
     }
     let id = live.data.pointer("/status/registration/credentialId").and_then(Value::as_i64);
     let what = id.map_or_else(|| "what it registered".to_owned(), |id| format!("credential {id}"));
+    let created = ["/status/rotation/current/keyId", "/status/rotation/pending/keyId"];
+    let created = created.iter().filter_map(|path| live.data.pointer(path)?.as_str());
+    let created: Vec<String> =
+        created.map(|key_id| format!(" with client secret {key_id} at Microsoft Entra")).collect();
+    let what = what + &created.concat();
     let regarding = live.object_ref(&ApiResource::erase::<MicrosoftGraphCredential>(&()));
     let text = |cause| {
         format!(
@@ -75,9 +80,15 @@ pub fn index_status(context: &Context, live: &DynamicObject) {
 /// Decides like the plan for valid objects, from these fields alone.
 fn deletion(object: &Value, is_grace_over: bool) -> Deletion {
     let field = |path: &str| object.pointer(path);
-    let is_registered = ["/status/registration", "/status/pendingCreate", "/status/previousRegistrations/0"]
-        .into_iter()
-        .any(|path| field(path).is_some_and(|it| !it.is_null()));
+    let is_registered = [
+        "/status/registration",
+        "/status/pendingCreate",
+        "/status/previousRegistrations/0",
+        "/status/rotation/current",
+        "/status/rotation/pending",
+    ]
+    .into_iter()
+    .any(|path| field(path).is_some_and(|it| !it.is_null()));
     if !is_registered || field("/spec/deletionPolicy").and_then(Value::as_str) != Some("Delete") {
         Deletion::Finalize
     } else if field("/spec/suspend").and_then(Value::as_bool) == Some(true) {

@@ -25,6 +25,7 @@ use crate::controller::kind::Kind;
 use crate::controller::queue::{Priority, QueueSender};
 use crate::controller::requeue::QueueSenders;
 use crate::controller::version::Version;
+use crate::core::plan::rotation::renewal_at;
 use crate::core::plan::verification;
 use crate::core::{app_reading, backoff, clock, expiry, expiry_confirmed};
 use crate::store::record::record_name;
@@ -113,8 +114,8 @@ fn remains_settled_for(
     let expires_at = status.expires_at.as_ref()?.0;
     let is = |kind| find(&status.conditions, kind).is_some_and(|it| it.status == ConditionStatus::True);
     let warning = object.spec.expiry_warning();
-    let wants_finalizer =
-        context.policy.sets_finalizers && object.spec.deletion_policy() == DeletionPolicy::Delete;
+    let wants_finalizer = context.policy.sets_finalizers
+        && (object.spec.deletion_policy() == DeletionPolicy::Delete || object.spec.rotation.is_some());
     let is_settled = object.metadata.generation == Some(status.observed_generation)
         && object.reconcile_requested_at() == status.last_handled_reconcile_at.as_deref()
         && !object.annotations().contains_key(CONFIRM_DELETED)
@@ -131,7 +132,8 @@ fn remains_settled_for(
         && match object.spec.entra {
             Some(_) => status.entra.is_some() || expiry_confirmed::is_denied(status),
             None => status.entra.is_none(),
-        };
+        }
+        && is_rotation_settled(object, status);
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     // The earliest time that jitter allows. If the time is ahead, this clock may be behind and all objects be due: the
     // start of their verifications is spread over the resync interval.
@@ -142,11 +144,27 @@ fn remains_settled_for(
     let app = || format!("{}/{}", object.spec.tenant_id, object.spec.client_id);
     let last = status.entra.as_ref().filter(|_| !expiry_confirmed::is_denied(status));
     let reading = last.map(|last| app_reading::due_at(last, &app(), &context.policy.timing, now));
-    let planned = planned.map(|at| clock::planned(at.0, now)).chain(verification).chain(reading);
+    let renewal =
+        status.rotation.iter().filter_map(|it| it.current.as_ref()).map(|it| renewal_at(object, it));
+    let planned =
+        planned.map(|at| clock::planned(at.0, now)).chain(verification).chain(reading).chain(renewal);
     let resync = backoff::shorten(uid, context.policy.timing.resync, 1);
     let due = boundaries.chain(planned).min().unwrap_or(now + resync);
     let until = Duration::try_from(due.duration_since(now)).ok()?;
     is_settled.then(|| until.min(resync))
+}
+
+/// Whether no client secret is to be created, registered or removed, except the next one.
+fn is_rotation_settled(object: &MicrosoftGraphCredential, status: &MicrosoftGraphCredentialStatus) -> bool {
+    let Some(rotation) = status.rotation.as_deref() else { return object.spec.rotation.is_none() };
+    let is_requested = object.rotate_requested_at().is_some()
+        && object.rotate_requested_at() != rotation.last_handled_rotate_at.as_deref();
+    rotation.current.is_some() == object.spec.rotation.is_some()
+        && rotation.pending.is_none()
+        && rotation.attempt.is_none()
+        && rotation.earlier.is_empty()
+        && !is_requested
+        && object.unknown_secrets_to_remove().is_empty()
 }
 
 /// Whether Secret and record still have the versions recorded in the status, as far as is known.
@@ -157,15 +175,17 @@ fn has_persisted_versions(
 ) -> bool {
     let named =
         |name: &str| NamespacedName { namespace: object.namespace_name().to_owned(), name: name.to_owned() };
-    let Some(secret) = &status.observed_secret else { return false };
     if persisted_source(context, object, status).is_none() {
         return false;
     }
-    let known = context.secrets.known_state(&named(&object.spec.secret_ref.name));
-    if known.is_some_and(|known| !known.matches(secret)) {
-        return false;
+    if let Some(reference) = &object.spec.secret_ref {
+        let Some(secret) = &status.observed_secret else { return false };
+        let known = context.secrets.known_state(&named(&reference.name));
+        if known.is_some_and(|known| !known.matches(secret)) {
+            return false;
+        }
     }
-    if object.spec.woodpecker().is_some() {
+    if object.spec.woodpecker().is_some() && object.spec.rotation.is_none() {
         return true;
     }
     let Some(record) = &status.observed_record else { return false };

@@ -1,6 +1,7 @@
 //! Reads what a reconcile depends on: the object, its Secret, its account and conflicting objects.
 
 mod record;
+mod rotation;
 mod source;
 
 use std::sync::Arc;
@@ -14,17 +15,17 @@ use crate::controller::index::claim_key::ClaimKey;
 
 use crate::api::{
     AccountName, CONFIRM_DELETED, DeletionPolicy, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus,
-    NamespacedName, Registration,
+    NamespacedName, Registration, SealedGraphCredential,
 };
 use crate::controller::context::Context;
 use crate::controller::error::{ReconcileError, Result};
 use crate::controller::index::Objects;
 use crate::core::claims::{self, Candidate, resolve_claim};
 use crate::core::model::{
-    Claim, Observed, PreviousRegistration, Record, Source, StepResults, Target, VerificationResult,
+    Claim, Observed, OwnSecrets, PreviousRegistration, Record, Source, StepResults, Target,
+    VerificationResult,
 };
 use crate::core::remote::Entry;
-use crate::core::request_priority::RequestPriority;
 use crate::secret_text::SecretText;
 use crate::store::record::record_name;
 use crate::woodpecker::{RemoteAccount, RemoteIdentity};
@@ -33,6 +34,7 @@ pub use self::source::{following_entra, persisted as persisted_source};
 pub use super::session::{Created, Session, requester};
 
 pub use self::record::{evaluate as evaluate_record, read_live as read_record, version as record_version};
+pub use self::rotation::{evaluate as evaluate_secrets, of_created};
 
 /// What is read even if it is not known to have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,12 +52,14 @@ pub async fn observe(context: &Context, own: &NamespacedName, scope: ReadScope) 
     let Some(object) = context.latest(own).and_then(|known| known.0.as_ref().ok().cloned()) else {
         return Ok(None);
     };
-    let status = object.status_or_default();
+    let written = object.status_or_default();
+    let mut status = written.clone();
     let scope = if object.is_reconcile_requested() { ReadScope::Everything } else { scope };
-    let source::Read { source, secret, version, changed_at } =
-        source(context, &object, &status, scope).await?;
+    let (own_secrets, secret_record, read) = secret(context, &object, &mut status, scope).await?;
+    let source::Read { source, secret, version, changed_at } = read;
     let (target, account) = current_target(context, &object, &source).await?;
-    let record = record(context, &object, &status, (&target, &source, scope), secret.as_ref()).await?;
+    let mut record = record(context, &object, &status, (&target, &source, scope), secret.as_ref()).await?;
+    record.live = record.live.or(secret_record);
     let (previous_registration, previous_account) = previous_registration(context, &object, &status).await?;
     let (candidate, claim) = claim(context, &object, account.as_deref());
     let (settles_in, change_settles_in) = settle_deadlines(context, &object, &status);
@@ -67,7 +71,7 @@ pub async fn observe(context: &Context, own: &NamespacedName, scope: ReadScope) 
         is_reading_requested,
         cached_entries: account.as_ref().and_then(|account| cached_entries(context, &object, account)),
         object,
-        written: status.clone(),
+        written,
         status,
         source,
         source_version: version,
@@ -76,6 +80,7 @@ pub async fn observe(context: &Context, own: &NamespacedName, scope: ReadScope) 
         previous_registration,
         record: record.record,
         record_version: record.live.as_ref().and_then(record::version),
+        own_secrets,
         settles_in,
         change_settles_in,
         claim,
@@ -83,18 +88,24 @@ pub async fn observe(context: &Context, own: &NamespacedName, scope: ReadScope) 
         has_unpersisted_changes: false,
         results: StepResults { verification, failure: record.failure, ..StepResults::default() },
     };
-    Ok(Some(Session {
-        observed,
-        secret,
-        account,
-        record: record.live,
-        previous_account,
-        candidate,
-        priority: RequestPriority::Resync,
-        permit: None,
-        queued_in: None,
-        created: None,
-    }))
+    let session = Session::new(observed, secret, record.live);
+    Ok(Some(Session { account, previous_account, candidate, ..session }))
+}
+
+/// The client secret of the object: from its record if the operator creates it, else from its Secret.
+async fn secret(
+    context: &Context,
+    object: &MicrosoftGraphCredential,
+    status: &mut MicrosoftGraphCredentialStatus,
+    scope: ReadScope,
+) -> Result<(Option<OwnSecrets>, Option<SealedGraphCredential>, source::Read)> {
+    let rotation::Read { own, source: created, live } =
+        rotation::read(context, object, status, scope).await?;
+    let read = match created {
+        Some(created) => created,
+        None => source(context, object, status, scope).await?,
+    };
+    Ok((own, live, read))
 }
 
 /// Whether the account changed since the last reconcile, and whether the app must be read again.
@@ -134,10 +145,9 @@ async fn source(
     if object.is_deleted() || object.spec.is_suspended() {
         return Ok(source::Read::unread());
     }
-    let secret = NamespacedName {
-        namespace: object.namespace_name().to_owned(),
-        name: object.spec.secret_ref.name.clone(),
-    };
+    let Some(reference) = &object.spec.secret_ref else { return Ok(source::Read::unread()) };
+    let secret =
+        NamespacedName { namespace: object.namespace_name().to_owned(), name: reference.name.clone() };
     let may_be_skipped = scope == ReadScope::Changes
         && object.metadata.generation == Some(status.observed_generation)
         && status
@@ -334,7 +344,9 @@ async fn blocking_namespace_deleted_at(
     context: &Context,
     object: &MicrosoftGraphCredential,
 ) -> Result<Option<Timestamp>> {
-    if object.is_deleted() && object.spec.deletion_policy() == DeletionPolicy::Delete {
+    let removes = object.spec.deletion_policy() == DeletionPolicy::Delete
+        || object.status.as_ref().is_some_and(|status| status.rotation.is_some());
+    if object.is_deleted() && removes {
         namespace_deleted_at(context, object.namespace_name()).await
     } else {
         Ok(None)

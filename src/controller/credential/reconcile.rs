@@ -20,6 +20,7 @@ use crate::core::failure::{Failure, FailureKind, QueueError};
 use crate::core::model::{Observed, StepResults};
 use crate::core::outcome::Outcome;
 use crate::core::plan::{Conclusion, Plan, ReconcileState, Requeue, Step, next_step, priority};
+use crate::core::rotation::{self, SecretRecord};
 use crate::core::status::credential::{Report, report};
 use crate::core::token_result::TokenResult;
 
@@ -88,7 +89,7 @@ async fn run_steps(context: &Context, session: &mut Session) -> Result<Completed
             tracing::info!(?step, "step not started: the lease expires too soon");
             return Ok(interrupted(context));
         }
-        if step.needs_secret() && session.secret.is_none() {
+        if step.needs_secret() && session.secret.is_none() && session.observed.usable_source().is_some() {
             if !read_secret(context, session).await? {
                 return Ok(Completed::new(Outcome::ObjectDeleted, context.policy.timing.resync));
             }
@@ -116,19 +117,35 @@ async fn run_steps(context: &Context, session: &mut Session) -> Result<Completed
 async fn read_secret(context: &Context, session: &mut Session) -> Result<bool> {
     let own = NamespacedName::of(&session.observed.object);
     let Some(read) = observe::observe(context, &own, ReadScope::Secret).await? else { return Ok(false) };
-    let before = std::mem::replace(session, read);
+    let mut before = std::mem::replace(session, read);
     let (observed, account_changed) = (&mut session.observed, before.observed.account_changed);
     observed.account_changed |= account_changed;
     let (failure, verification) = (observed.results.failure.take(), observed.results.verification.take());
     // Microsoft's result for one secret does not apply to another one.
     let fingerprint = |observed: &Observed| observed.usable_source().map(|source| source.fingerprint.clone());
     let is_same_secret = fingerprint(&before.observed) == fingerprint(observed);
+    keep_reading(&mut before.observed, observed);
     let results = before.observed.results;
     let verification = results.verification.filter(|_| is_same_secret).or(verification);
     observed.results = StepResults { failure: results.failure.or(failure), verification, ..results };
     (session.permit, session.queued_in) = (before.permit, before.queued_in);
     // If it cannot be read, planning handles that.
     Ok(session.secret.is_some() || session.observed.usable_source().is_none())
+}
+
+/// A reading of the client secrets of the app in this reconcile still counts, if it was about the same status. Otherwise
+/// the app is read again.
+fn keep_reading(before: &mut Observed, observed: &mut Observed) {
+    if before.results.rotation.entries.is_none() {
+        return;
+    }
+    if before.written.rotation != observed.written.rotation {
+        before.results.rotation.entries = None;
+        return;
+    }
+    let record = observed.own_secrets.as_ref().map_or(&SecretRecord::NotRead, |own| &own.record);
+    let read = before.status.rotation.take().map(|read| rotation::corrected(*read, record));
+    observed.status.rotation = read.map(Box::new);
 }
 
 /// Persists what exists at the destination and is not in the status yet, and emits the events.

@@ -52,6 +52,26 @@ pub enum Created {
 // === impl Session ===
 
 impl Session {
+    /// Without accounts and permits.
+    pub fn new(
+        observed: Observed,
+        secret: Option<SecretText>,
+        record: Option<SealedGraphCredential>,
+    ) -> Self {
+        Self {
+            observed,
+            secret,
+            account: None,
+            record,
+            previous_account: None,
+            candidate: None,
+            priority: RequestPriority::Resync,
+            permit: None,
+            queued_in: None,
+            created: None,
+        }
+    }
+
     /// A slot to send one request to an account. Without one, the object is requeued when it gets a permit.
     pub async fn acquire_slot(&mut self, account: &RemoteAccount) -> Result<RequestSlot, ApiError> {
         self.request_permit(account)?;

@@ -1,5 +1,6 @@
 //! The controller of `EntraIdentity` objects, which works in the operator's namespace alone.
 
+pub mod finalizer;
 mod reconcile;
 mod state;
 
@@ -43,13 +44,14 @@ impl Kind for EntraIdentity {
         format!("the object is invalid, and the operator does not sign in with it: fix the field ({problem})")
     }
 
-    /// It has none.
     async fn update_finalizer_of_invalid(
-        _context: &Context,
+        context: &Context,
         _own: &NamespacedName,
-        _api: &Api<DynamicObject>,
+        api: &Api<DynamicObject>,
         live: DynamicObject,
     ) -> Result<Option<DynamicObject>, ReconcileError> {
-        Ok(Some(live))
+        let is_deleted = live.metadata.deletion_timestamp.is_some();
+        let wait = finalizer::release(context, api, &live).await?;
+        Ok(Some(live).filter(|_| !is_deleted || wait.is_some()))
     }
 }

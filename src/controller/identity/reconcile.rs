@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::{Resource, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use tokio::time::Instant;
 
 use crate::api::conditions::{ConditionType, Reason, find};
@@ -12,6 +12,7 @@ use crate::api::{
 };
 use crate::controller::context::Context;
 use crate::controller::error::ReconcileError;
+use crate::controller::identity::finalizer;
 use crate::controller::identity::state::Checked;
 use crate::controller::index::Pruned;
 use crate::controller::instrument::Completed;
@@ -31,6 +32,10 @@ pub(super) async fn run(context: &Context, own: &NamespacedName) -> Result<Compl
         context.graph_tokens.retain(&context.index.identities());
         return Ok(Completed::new(Outcome::ObjectDeleted, timing.resync));
     };
+    let api: Api<EntraIdentity> = Api::namespaced(context.client.clone(), &own.namespace);
+    if let Some(wait) = finalizer::release(context, &api, &object).await? {
+        return Ok(Completed::new(Outcome::Waiting, wait));
+    }
     let status = object.status.clone().unwrap_or_default();
     let secret = secret_version(context, &identity).await?;
     let mut checked = begin(context, &identity, &object, secret.as_ref());

@@ -165,8 +165,8 @@ impl Facts {
         let in_own = |name: String| NamespacedName { namespace: own.namespace.clone(), name };
         Self {
             app: Some((object.spec.tenant_id.clone(), object.spec.client_id.clone())),
-            secret: Some(in_own(object.spec.secret_ref.name.clone())),
-            record: object.spec.woodpecker().is_none().then(|| in_own(record_name(object))),
+            secret: object.spec.secret_ref.as_ref().map(|reference| in_own(reference.name.clone())),
+            record: has_record(object).then(|| in_own(record_name(object))),
             identity: object.spec.entra.as_ref().map(|entra| entra.identity_ref.name.clone()),
             spec_account: object.account_name(),
             owned: status.filter(|_| !is_finalized(object)).map(OwnedCredentials::of).unwrap_or_default(),
@@ -227,6 +227,11 @@ impl Facts {
         !self.owned.at(account).eq(after.owned.at(account))
             || self.deletion_accounts().contains(account) != after.deletion_accounts().contains(account)
     }
+}
+
+/// Whether the object keeps its client secret in a record.
+fn has_record(object: &MicrosoftGraphCredential) -> bool {
+    object.spec.woodpecker().is_none() || object.spec.rotation.is_some()
 }
 
 /// Which of an object's credentials count as owned.

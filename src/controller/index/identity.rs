@@ -3,7 +3,7 @@
 
 use kube::core::{DeserializeGuard, ObjectMeta};
 
-use crate::api::{EntraIdentity, MicrosoftGraphCredential, NamespacedName, TenantId};
+use crate::api::{EntraIdentity, MicrosoftGraphCredential, NamespacedName, RotationStatus, TenantId};
 use crate::controller::identity::IdentityState;
 use crate::controller::index::entry::{Entry, Indexed};
 use crate::controller::index::keys::{Key, Rank};
@@ -81,8 +81,10 @@ impl Index {
         let mut concerned = Vec::new();
         for entry in objects.credentials.find(&Key::Identity(name)) {
             let Ok(object) = &entry.object.0 else { continue };
-            let entra = object.status.as_ref().and_then(|status| status.entra.as_deref());
-            let has_failed = entra.is_some_and(|entra| entra.consecutive_failures.is_some());
+            let status = object.status.as_ref();
+            let reading = status.and_then(|status| status.entra.as_ref()?.consecutive_failures);
+            let rotation = status.and_then(|status| status.rotation.as_ref()?.consecutive_failures);
+            let has_failed = reading.or(rotation).is_some();
             if is_concerned(&object.spec.tenant_id) && (has_failed || objects.contradicts_identity(object)) {
                 concerned.push((entry.uid().to_owned(), entry.name(), has_failed));
             }
@@ -93,6 +95,17 @@ impl Index {
             }
         }
         concerned.into_iter().map(|(_, name, _)| name).collect()
+    }
+
+    /// Whether credentials create client secrets with the identity, or still have some at Entra.
+    pub fn needs_identity_for_deletion(&self, name: &str) -> bool {
+        let objects = self.objects();
+        objects.credentials.find(&Key::Identity(name)).any(|entry| {
+            let object = entry.object.0.as_ref().ok();
+            let rotation = object.and_then(|object| object.status.as_ref()?.rotation.as_deref());
+            object.is_some_and(|object| object.spec.rotation.is_some())
+                || rotation.is_some_and(RotationStatus::has_secrets)
+        })
     }
 
     /// Whether the status of the object contradicts what is known of its identity.
@@ -114,7 +127,7 @@ impl Index {
 
 impl Objects {
     /// Whether the app of the object may be read; `None` without `spec.entra`.
-    fn app_access(&self, object: &MicrosoftGraphCredential) -> Option<AppAccess> {
+    pub(super) fn app_access(&self, object: &MicrosoftGraphCredential) -> Option<AppAccess> {
         let name = object.spec.entra.as_ref()?.identity_ref.name.clone();
         let Some(namespace) = self.identity_namespace.clone() else {
             return Some(AppAccess::NotGranted);

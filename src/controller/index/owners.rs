@@ -5,13 +5,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::api::{
-    AccountLocation, AccountName, ClientId, MicrosoftGraphCredential, NamespacedName, TenantId,
+    AccountLocation, AccountName, ClientId, MicrosoftGraphCredential, NamespacedName, RotationStatus,
+    TenantId,
 };
+use jiff::Timestamp;
+
 use crate::controller::index::claim_key::ClaimKey;
 use crate::controller::index::credential::{OwnershipScope, Precedence};
 use crate::controller::index::entry::Entry;
 use crate::controller::index::keys::Key;
 use crate::controller::index::{Effects, Index, Objects, ParsedCredential};
+use crate::core::app_reading::AppAccess;
 use crate::core::claims::Candidate;
 use crate::core::model::Claim;
 use crate::core::remote::Entry as Listed;
@@ -104,6 +108,39 @@ impl Index {
 
     pub fn has_registrations_at(&self, account: &AccountName) -> bool {
         self.objects().owned_at(account, OwnershipScope::Current).next().is_some()
+    }
+
+    /// Another object that rotates the client secrets of the object's app and comes before it: it has created one and this
+    /// object has not, or it is older.
+    pub fn other_rotation(&self, object: &MicrosoftGraphCredential) -> Option<NamespacedName> {
+        let order = |object: &MicrosoftGraphCredential| {
+            let rotation = object.status.as_ref().and_then(|status| status.rotation.as_deref());
+            let has_created = rotation.is_some_and(RotationStatus::has_secrets);
+            let created =
+                object.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |created| created.0);
+            (!has_created, created, object.metadata.uid.clone())
+        };
+        object.spec.rotation.as_ref()?;
+        let key = Key::App(&object.spec.tenant_id, &object.spec.client_id);
+        let objects = self.objects();
+        // An object without a grant neither blocks another one nor learns of it.
+        let is_granted =
+            |object: &MicrosoftGraphCredential| objects.app_access(object) == Some(AppAccess::Granted);
+        if !is_granted(object) {
+            return None;
+        }
+        let first = objects
+            .credentials
+            .find(&key)
+            .filter_map(|entry| entry.object.0.as_ref().ok())
+            .filter(|other| other.metadata.uid != object.metadata.uid)
+            .filter(|other| {
+                (&other.spec.tenant_id, &other.spec.client_id)
+                    == (&object.spec.tenant_id, &object.spec.client_id)
+            })
+            .filter(|other| other.spec.rotation.is_some() && !other.is_deleted() && is_granted(other))
+            .min_by_key(|other| order(other))?;
+        (order(first) < order(object)).then(|| NamespacedName::of(first))
     }
 
     // --- claims ---

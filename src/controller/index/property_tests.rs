@@ -99,7 +99,7 @@ impl Simulation {
                 self.store(at, made);
             }
             Step::Edit(at, to) => self.change(at, |it| {
-                it.spec.secret_ref.name = format!("s-{to}");
+                it.spec.secret_ref.iter_mut().for_each(|reference| reference.name = format!("s-{to}"));
                 it.metadata.generation = it.metadata.generation.map(|before| before + 1);
             }),
             Step::Delete(at) => {

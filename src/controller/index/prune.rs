@@ -8,11 +8,21 @@ use kube::core::{DeserializeGuard, ObjectMeta};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
-use crate::api::{CONFIRM_DELETED, FLUX_RECONCILE_REQUESTED_AT, RECONCILE_REQUESTED_AT};
+use crate::api::{
+    CONFIRM_DELETED, FLUX_RECONCILE_REQUESTED_AT, RECONCILE_REQUESTED_AT, REMOVE_UNKNOWN_SECRETS,
+    ROTATE_OVERLAP, ROTATE_REQUESTED_AT,
+};
 use crate::controller::index::entry::Indexed;
 use crate::k8s::list;
 
-const READ_ANNOTATIONS: [&str; 3] = [RECONCILE_REQUESTED_AT, FLUX_RECONCILE_REQUESTED_AT, CONFIRM_DELETED];
+const READ_ANNOTATIONS: [&str; 6] = [
+    RECONCILE_REQUESTED_AT,
+    FLUX_RECONCILE_REQUESTED_AT,
+    CONFIRM_DELETED,
+    ROTATE_REQUESTED_AT,
+    ROTATE_OVERLAP,
+    REMOVE_UNKNOWN_SECRETS,
+];
 
 /// Characters that are kept of a string of unbounded length.
 const MAX_TEXT_CHARS: usize = 300;

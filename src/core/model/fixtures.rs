@@ -94,6 +94,7 @@ pub(crate) fn fresh(spec: &Value) -> Observed {
         namespace_deleted_at: None,
         app_access: None,
         is_reading_requested: false,
+        own_secrets: None,
         account_changed: false,
         has_unpersisted_changes: false,
         results: StepResults::default(),

@@ -38,7 +38,9 @@ pub(super) fn plan_reading(observed: &Observed, policy: &OperatorPolicy, now: Ti
 }
 
 fn is_due(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -> bool {
-    let is_changed = observed.object.metadata.generation != Some(observed.status.observed_generation)
+    let is_new = observed.object.metadata.generation != Some(observed.status.observed_generation);
+    // The expiry of a client secret that the operator created is known from its creation.
+    let is_changed = is_new && !observed.rotates()
         || observed.object.is_reconcile_requested()
         || observed.is_reading_requested;
     observed.may_read_app()

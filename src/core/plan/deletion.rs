@@ -9,6 +9,7 @@ use crate::core::orphan::OrphanCause;
 use crate::core::plan::conclusion::{account_unreachable, conclude};
 use crate::core::plan::recovery::plan_recovery;
 use crate::core::plan::retry::{after_failure, is_waiting_to_delete};
+use crate::core::plan::rotation::plan_removal;
 use crate::core::plan::{Finalization, Plan, ReconcileState, Requeue, Step};
 
 /// An alternative for the user while a deletion is blocked.
@@ -18,6 +19,7 @@ pub(super) fn plan_deletion(observed: &Observed, policy: &OperatorPolicy, now: T
     if !observed.has_finalizer() {
         return conclude(ReconcileState::Deleted, Requeue::OnTrigger);
     }
+    let finalize = |finalization| plan_removal(observed, finalization, policy, now);
     if observed.results.is_deletion_done && observed.previous_registration.is_none() {
         return finalize(Finalization::Deleted);
     }
@@ -113,7 +115,7 @@ fn finalization_without_deletion(
     now: Timestamp,
 ) -> Option<Finalization> {
     let grace = policy.timing.namespace_grace;
-    if !observed.has_external_state() && !observed.has_unpersisted_record() && !has_unread_record(observed) {
+    if !observed.has_registrations() && !observed.has_unpersisted_record() && !has_unread_record(observed) {
         Some(Finalization::NeverRegistered)
     } else if observed.object.spec.deletion_policy() == DeletionPolicy::Retain {
         Some(Finalization::Retained)

@@ -53,12 +53,8 @@ pub fn preview<L>(
 /// Changes what was observed as the step does when it succeeds. Returns whether its result is known.
 fn succeed(observed: &mut Observed, step: &Step, listing: Option<&[Entry]>, now: Timestamp) -> bool {
     match step {
-        Step::AddFinalizer => {
-            observed.object.metadata.finalizers.get_or_insert_default().push(FINALIZER.into());
-        }
-        Step::RemoveFinalizer => {
-            observed.object.metadata.finalizers.get_or_insert_default().retain(|it| it != FINALIZER);
-        }
+        Step::AddFinalizer => finalizers(observed).push(FINALIZER.into()),
+        Step::RemoveFinalizer => finalizers(observed).retain(|it| it != FINALIZER),
         Step::Verify => {
             let roles = Some(observed.object.spec.required_roles().to_vec());
             let result = TokenResult::Issued { roles };
@@ -94,6 +90,7 @@ fn succeed(observed: &mut Observed, step: &Step, listing: Option<&[Entry]>, now:
         Step::PersistExisting => persist_record(observed, now),
         Step::Delete => observed.results.is_deletion_done = true,
         Step::ReadExpiry
+        | Step::Rotation(_)
         | Step::RecoverCreated(_)
         | Step::ClearPendingCreate
         | Step::ExistenceCheck
@@ -102,6 +99,10 @@ fn succeed(observed: &mut Observed, step: &Step, listing: Option<&[Entry]>, now:
         | Step::Finalize(_) => return false,
     }
     true
+}
+
+fn finalizers(observed: &mut Observed) -> &mut Vec<String> {
+    observed.object.metadata.finalizers.get_or_insert_default()
 }
 
 /// Whether a listing of the object's entries has it: also one whose app cannot be read.

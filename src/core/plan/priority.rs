@@ -30,6 +30,7 @@ pub fn priority(observed: &Observed, step: &Step, now: Timestamp) -> RequestPrio
         | Step::RemoveFinalizer
         | Step::Verify
         | Step::ReadExpiry
+        | Step::Rotation(_)
         | Step::ClearPendingCreate
         | Step::ClearRegistration
         | Step::AbandonPrevious

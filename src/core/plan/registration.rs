@@ -22,7 +22,7 @@ pub(super) fn plan_registration(observed: &Observed, policy: &OperatorPolicy, no
         Err(plan) => return plan,
     };
     if let Claim::Conflict(other) = &observed.claim {
-        let message = if observed.has_external_state() {
+        let message = if observed.has_registrations() {
             format!(
                 "MicrosoftGraphCredential {other} already manages this tenant and client at the Woodpecker account, and this object is still registered at another one: set destination.woodpecker.accountRef back, or set deletionPolicy to Retain on the other object and delete that"
             )
@@ -255,6 +255,11 @@ pub(super) fn wants_finalizer_first(observed: &Observed, policy: &OperatorPolicy
     policy.sets_finalizers
         && observed.object.spec.deletion_policy() == DeletionPolicy::Delete
         && !observed.has_finalizer()
+}
+
+/// Whether the finalizer comes before a client secret that the operator creates.
+pub(super) fn wants_rotation_finalizer(observed: &Observed, policy: &OperatorPolicy) -> bool {
+    policy.sets_finalizers && !observed.has_finalizer()
 }
 
 pub(super) fn join_ids(ids: &[i64]) -> String {

@@ -12,14 +12,15 @@ use crate::api::timestamp::Time;
 use jiff::Timestamp;
 
 use crate::api::conditions::{ConditionStatus, ConditionType, Reason, changed, find, merge, whole_second};
-use crate::api::{MicrosoftGraphCredentialStatus, PendingSecret, UnknownFields};
+use crate::api::{MicrosoftGraphCredentialStatus, PendingSecret, RotationStatus, UnknownFields};
 use crate::core::event::EventBody;
 use crate::core::model::{Content, Observed, OperatorPolicy, VerificationResult};
 use crate::core::plan::{
-    Conclusion, ReconcileState, Requeue, reading_due_at, rejections_of_source, verification_due_at,
+    Conclusion, ReconcileState, Requeue, reading_due_at, rejections_of_source, rotation_due_times,
+    verification_due_at,
 };
 use crate::core::token_result::TokenResult;
-use crate::core::{backoff, clock, expiry, expiry_confirmed};
+use crate::core::{backoff, clock, expiry, expiry_confirmed, rotation_ready};
 
 /// What to do about a secret that expires.
 const REMEDY: &str = "create a new one in Entra and put it into the Secret with its expiry";
@@ -59,6 +60,7 @@ pub fn report(
         record_verification(&mut status, observed, conclusion);
         record_source(&mut status, observed, conclusion, policy, now);
         record_reading(&mut status, observed);
+        record_rotation(&mut status, observed, policy, now);
         plan_next_attempt(&mut status, observed, conclusion, policy, now);
     }
     if conclusion.state == ReconcileState::UpToDate
@@ -113,6 +115,25 @@ fn record_reading(status: &mut MicrosoftGraphCredentialStatus, observed: &Observ
     }
 }
 
+/// Records a failed step of a rotation, and forgets a rotation of which nothing is left.
+fn record_rotation(
+    status: &mut MicrosoftGraphCredentialStatus,
+    observed: &Observed,
+    policy: &OperatorPolicy,
+    now: Timestamp,
+) {
+    let is_unknown = status.rotation.as_ref().is_some_and(|it| !it.unknown_secrets.is_empty());
+    if !observed.rotates() && !observed.has_secrets_at_entra() && !is_unknown {
+        status.rotation = None;
+        return;
+    }
+    if observed.rotates() || status.rotation.is_some() {
+        let rotation = status.rotation.take().unwrap_or_default();
+        let rotation = rotation_ready::record_result(&rotation, observed, policy, now);
+        status.rotation = (rotation != RotationStatus::default()).then(|| Box::new(rotation));
+    }
+}
+
 /// Records the versions of Secret and record, so that unchanged ones are not read again.
 fn record_versions(status: &mut MicrosoftGraphCredentialStatus, observed: &Observed) {
     let is_registered = observed.usable_source().is_some_and(|source| source.is_registered);
@@ -120,7 +141,8 @@ fn record_versions(status: &mut MicrosoftGraphCredentialStatus, observed: &Obser
         status.observed_secret = Some(version.clone()).filter(|_| is_registered);
     }
     if let Some(version) = &observed.record_version {
-        let holds = observed.sealed_record().is_some_and(|sealed| sealed.content == Content::SourceSecret);
+        let holds = observed.sealed_record().is_some_and(|sealed| sealed.content == Content::SourceSecret)
+            || observed.has_settled_secret_record();
         status.observed_record = holds.then(|| Box::new(version.clone()));
     }
 }
@@ -322,10 +344,10 @@ fn requeue_after(
     }
     if observed.may_read_app() && conclusion.state.has_verified_source() {
         times.push(reading_due_at(observed, status.entra.as_deref(), policy, now));
-        if observed.results.is_reading_deferred {
-            // In case the object that was enqueued in its place did not need the slot.
-            times.push(now + policy.timing.graph_call * 2);
-        }
+    }
+    if observed.results.is_reading_deferred {
+        // In case the object that was enqueued in its place did not need the slot.
+        times.push(now + policy.timing.graph_call * 2);
     }
     if let Requeue::After(requeue_after)
     | Requeue::Settle(requeue_after)
@@ -335,6 +357,9 @@ fn requeue_after(
     }
     if let Some(expires_at) = conditions::expires_at(status, observed) {
         times.extend(expiry::boundaries(expires_at, observed.object.spec.expiry_warning()));
+    }
+    if let Some(rotation) = status.rotation.as_deref().filter(|_| observed.may_change_app()) {
+        times.extend(rotation_due_times(observed, rotation, &policy.timing, now));
     }
     times.extend(observed.namespace_deleted_at.map(|deleted_at| deleted_at + policy.timing.namespace_grace));
     // Times in the past, for example of an attempt before a suspension, do not count.

@@ -6,7 +6,6 @@ use kube::ResourceExt;
 use super::{RecordError, Repository, TRIES, conflict_backoff, encrypt_into, key_of, remove};
 use crate::api::SealedGraphCredential;
 use crate::core::error_chain::chain;
-use crate::secret_text::SecretText;
 use crate::store::envelope::{AssociatedData, Envelope, Secrets};
 
 // === impl Repository ===
@@ -16,9 +15,9 @@ impl Repository {
     pub async fn create(
         &self,
         record: SealedGraphCredential,
-        secret: &SecretText,
+        secrets: impl Into<Secrets<'_>>,
     ) -> Result<SealedGraphCredential, RecordError> {
-        self.save(None, record, secret.into()).await
+        self.save(None, record, secrets.into()).await
     }
 
     /// Replaces the version of a record that was read, with a secret that exists nowhere else. If the result may never
@@ -27,9 +26,9 @@ impl Repository {
         &self,
         record: &SealedGraphCredential,
         changed: SealedGraphCredential,
-        secret: &SecretText,
+        secrets: impl Into<Secrets<'_>>,
     ) -> Result<SealedGraphCredential, RecordError> {
-        self.save(Some(record), changed, secret.into()).await
+        self.save(Some(record), changed, secrets.into()).await
     }
 
     /// As [`Self::replace`], but with another name or expiry only: what the record contains is encrypted again, because

@@ -42,6 +42,11 @@ pub struct CredentialSeries {
     pub verified: Option<ConditionSample>,
     /// The condition `ExpiryConfirmed`, if there is one.
     pub expiry_confirmed: Option<ConditionSample>,
+    /// The condition `RotationReady`, if there is one.
+    pub rotation_ready: Option<ConditionSample>,
+    /// Client secrets of the app that were created for the object and that nothing records; `None` without
+    /// `RotationReady`.
+    pub unknown_secrets: Option<usize>,
     /// Whether the credential is suspended.
     pub is_suspended: bool,
     /// When the registered secret expires, in seconds since 1970.
@@ -135,6 +140,7 @@ impl Collector for ObjectMetrics {
         let all = objects.credentials();
         credentials(&mut encoder, &all)?;
         confirmed_expiries(&mut encoder, &all)?;
+        rotations(&mut encoder, &all)?;
         accounts(&mut encoder, &objects.accounts())?;
         identities(&mut encoder, &objects.identities())
     }
@@ -198,6 +204,23 @@ fn confirmed_expiries(encoder: &mut DescriptorEncoder<'_>, all: &[CredentialSeri
         None,
         "Whether the expiry of a credential matches the one at Microsoft Entra (1) or not (0), with the reason of its condition ExpiryConfirmed; absent without spec.entra.",
         all.iter().filter_map(|it| Some(reason(&it.namespace, &it.name, it.expiry_confirmed.as_ref()?))),
+    )
+}
+
+fn rotations(encoder: &mut DescriptorEncoder<'_>, all: &[CredentialSeries]) -> Result<(), Error> {
+    scrape::gauge(
+        encoder,
+        "graph_credential_rotation_ready",
+        None,
+        "Whether the operator creates and removes the client secrets of a credential as scheduled (1) or not (0), with the reason of its condition RotationReady; absent without spec.rotation.",
+        all.iter().filter_map(|it| Some(reason(&it.namespace, &it.name, it.rotation_ready.as_ref()?))),
+    )?;
+    scrape::gauge(
+        encoder,
+        "graph_credential_rotation_unknown_secrets",
+        None,
+        "Client secrets of the app that were created for a credential and that nothing records; absent without spec.rotation.",
+        all.iter().filter_map(|it| Some((object(&it.namespace, &it.name), it.unknown_secrets?))),
     )
 }
 

@@ -11,7 +11,7 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::harness::{CLIENT, EXPIRY, TENANT, TestEnv};
+use crate::harness::{CLIENT, EXPIRY, TENANT, TestEnv, merge};
 
 /// For fields that hold text.
 const TEXTS: &[&str] =
@@ -120,6 +120,18 @@ async fn every_accepted_credential_can_be_deserialized() {
         "credentialId": 7, "ownership": "Created", "fingerprint": "a:b", "name": "x", "expiresAt": EXPIRY,
         "registrationTime": EXPIRY, "idempotencyToken": "abc", "updateSentTime": EXPIRY
     });
+    let attempt = json!({"displayName": "x", "startTime": EXPIRY});
+    let rotation = json!({
+        "current": created_secret(), "pending": created_secret(), "requestedAt": "x", "requestedOverlap": "0s",
+        "earlier": [{
+            "keyId": "x", "displayName": "x", "expiresAt": EXPIRY, "removeAfterTime": EXPIRY, "removalTime": EXPIRY,
+            "unused": true, "kept": true
+        }],
+        "attempt": attempt, "earlierAttempts": [attempt],
+        "observations": {"keyId": "x", "count": 1, "firstTime": EXPIRY, "lastTime": EXPIRY}, "lastReadTime": EXPIRY,
+        "blockingSecrets": 1, "unknownSecrets": [{"keyId": "x", "expiresAt": EXPIRY}], "failureReason": "x",
+        "nextAttemptTime": EXPIRY, "consecutiveFailures": 1, "lastHandledRotateAt": "x"
+    });
     let status = json!({
         "observedGeneration": 1, "credentialId": 7, "expiresAt": EXPIRY, "expirySource": "Secret",
         "expiryNoticeDays": 30, "lastVerifiedTime": EXPIRY, "observedRoles": ["Mail.Send"], "registration": registration,
@@ -134,6 +146,7 @@ async fn every_accepted_credential_can_be_deserialized() {
             "pendingChange": {"expiresAt": EXPIRY, "firstReadTime": EXPIRY, "lastReadTime": EXPIRY, "count": 1},
             "nextAttemptTime": EXPIRY, "consecutiveFailures": 1
         },
+        "rotation": rotation,
         "rejections": {"fingerprint": "a:b", "firstTime": EXPIRY, "count": 1},
         "nextAttemptTime": EXPIRY, "nextVerificationTime": EXPIRY, "consecutiveFailures": 1, "lastHandledReconcileAt": "x",
         "conditions": [condition()], "observedSecret": {"uid": "x", "resourceVersion": "7"},
@@ -152,7 +165,16 @@ async fn every_accepted_credential_can_be_deserialized() {
     });
     let mut to_store = spec.clone();
     to_store["destination"] = json!({"store": {}});
-    everything_accepted_can_be_deserialized::<MicrosoftGraphCredential>(&[spec, to_store], status).await;
+    let mut rotating = spec.clone();
+    merge(
+        &mut rotating,
+        json!({
+            "secretRef": null, "secretExpiresAt": null,
+            "rotation": {"validity": "4320h", "renewBefore": "720h", "overlap": "24h"}
+        }),
+    );
+    let specs = [spec, to_store, rotating];
+    everything_accepted_can_be_deserialized::<MicrosoftGraphCredential>(&specs, status).await;
 }
 
 #[tokio::test]
@@ -175,9 +197,14 @@ async fn every_accepted_sealed_record_can_be_deserialized() {
     });
     let spec = json!({
         "recordId": "0123456789abcdef0123456789abcdef", "credentialId": 7, "tenantId": TENANT, "clientId": CLIENT,
-        "cloud": "Global", "secretExpiresAt": EXPIRY, "name": "x", "envelope": "AAAA"
+        "cloud": "Global", "secretExpiresAt": EXPIRY, "name": "x", "envelope": "AAAA",
+        "createdSecret": created_secret(), "pendingSecret": created_secret()
     });
     everything_accepted_can_be_deserialized::<SealedGraphCredential>(&[spec], status).await;
+}
+
+fn created_secret() -> Value {
+    json!({"keyId": "x", "displayName": "x", "expiresAt": EXPIRY, "creationTime": EXPIRY, "kept": true})
 }
 
 fn condition() -> Value {

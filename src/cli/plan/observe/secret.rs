@@ -5,10 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Planner;
-use crate::api::conditions::whole_second;
-use crate::api::{ExpirySource, MicrosoftGraphCredential, ObservedSecret, Registration};
+use crate::api::conditions::{Reason, whole_second};
+use crate::api::{ExpirySource, MicrosoftGraphCredential, ObservedSecret, Registration, SecretRef};
 use crate::cli::kubernetes;
-use crate::core::model::{Source, UsableSource};
+use crate::core::model::{ConditionFailure, Source, UsableSource};
 use crate::core::secret_form;
 use crate::k8s::client_secret::{self, ClientSecret};
 use crate::k8s::secrets::{self, ReadError, SecretData};
@@ -31,7 +31,8 @@ impl Planner<'_> {
         if object.is_deleted() || object.spec.is_suspended() {
             return Ok(Source::NotRead);
         }
-        let (namespace, name) = (object.namespace_name(), object.spec.secret_ref.name.as_str());
+        let Some(reference) = &object.spec.secret_ref else { return Ok(created(object)) };
+        let (namespace, name) = (object.namespace_name(), reference.name.as_str());
         let mut assume = |why: &str| {
             assumptions.push(format!("Secret {name} holds a usable client secret and its expiry: {why}"));
             Ok(assumed(object, self.now))
@@ -42,15 +43,15 @@ impl Planner<'_> {
                 assume(&format!("the one in the file cannot be read, because {problem}"))
             }
             // The version in the cluster says whether the operator has read it.
-            (Some(Ok(own)), Live::Found(live)) if has_same_values(own, &live, object) => {
-                Ok(self.evaluate(object, &live, assumptions))
+            (Some(Ok(own)), Live::Found(live)) if has_same_values(own, &live, reference) => {
+                Ok(self.evaluate(object, reference, &live, assumptions))
             }
-            (Some(Ok(own)), _) => Ok(self.evaluate(object, own, assumptions)),
-            (None, Live::Found(live)) => Ok(self.evaluate(object, &live, assumptions)),
+            (Some(Ok(own)), _) => Ok(self.evaluate(object, reference, own, assumptions)),
+            (None, Live::Found(live)) => Ok(self.evaluate(object, reference, &live, assumptions)),
             (None, Live::Forbidden) => assume("you may not read it"),
             (None, Live::Missing) => match self.manifests.source_of_secrets(namespace) {
                 Some(source) => assume(&format!("{source} may create it")),
-                None => Ok(Source::Unusable(client_secret::not_found(object))),
+                None => Ok(Source::Unusable(client_secret::not_found(reference, object))),
             },
         }
     }
@@ -70,10 +71,11 @@ impl Planner<'_> {
     fn evaluate(
         &self,
         object: &MicrosoftGraphCredential,
+        reference: &SecretRef,
         data: &SecretData,
         assumptions: &mut Vec<String>,
     ) -> Source {
-        let ClientSecret { secret, expiry } = match client_secret::of(data, object) {
+        let ClientSecret { secret, expiry } = match client_secret::of(data, reference, object) {
             Ok(usable) => usable,
             Err(problem) => return Source::Unusable(problem),
         };
@@ -91,7 +93,7 @@ impl Planner<'_> {
         let registered = registration.filter(|_| is_read && status.pending_secret.is_none());
         let pending = status.pending_secret.as_ref().filter(|_| is_read);
         if registration.is_some() && !is_read {
-            let name = &object.spec.secret_ref.name;
+            let name = &reference.name;
             assumptions.push(format!(
                 "Secret {name} has a new client secret: it differs from the version that the operator has read"
             ));
@@ -112,9 +114,29 @@ impl Planner<'_> {
     }
 }
 
+/// The client secret that the operator creates itself: the registered one, or none yet.
+fn created(object: &MicrosoftGraphCredential) -> Source {
+    let status = object.status_or_default();
+    let current = status.rotation.as_ref().and_then(|rotation| rotation.current.as_ref());
+    match (current, &status.registration) {
+        (Some(current), Some(registration)) => Source::Usable(UsableSource {
+            fingerprint: registration.fingerprint.clone(),
+            expires_at: Some(current.expires_at.0),
+            expiry_source: ExpirySource::Entra,
+            is_registered: status.pending_secret.is_none(),
+            is_pending: status.pending_secret.is_some(),
+            form: None,
+            reading: None,
+        }),
+        _ => Source::Unusable(ConditionFailure {
+            reason: Reason::CreationPending,
+            message: "the operator has not created a client secret yet".into(),
+        }),
+    }
+}
+
 /// Whether the values that the object uses are the same.
-fn has_same_values(one: &SecretData, other: &SecretData, object: &MicrosoftGraphCredential) -> bool {
-    let reference = &object.spec.secret_ref;
+fn has_same_values(one: &SecretData, other: &SecretData, reference: &SecretRef) -> bool {
     let value = |data: &SecretData, key: &str| data.get(key).map(|bytes| bytes.expose().to_vec());
     [reference.client_secret_key(), reference.expires_at_key()]
         .into_iter()

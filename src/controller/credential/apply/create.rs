@@ -218,7 +218,7 @@ async fn clear_intent(
 }
 
 /// Twelve random letters and digits: sixty bits.
-fn token() -> Result<String> {
+pub(super) fn token() -> Result<String> {
     let mut random = [0_u8; TOKEN_LENGTH];
     getrandom::fill(&mut random)?;
     Ok(random

@@ -2,10 +2,15 @@
 
 use kube::{Api, Resource};
 
-use crate::api::{FINALIZER, MicrosoftGraphCredential, NamespacedName, Ownership, Registration};
+use crate::api::{
+    FINALIZER, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, NamespacedName, Ownership,
+    Registration,
+};
 use crate::controller::context::Context;
 use crate::controller::credential::apply::listing::{listing_mismatch, not_found_but_listed};
-use crate::controller::credential::apply::{StepOutcome, emit_event, exists_remotely, failed, step_failed};
+use crate::controller::credential::apply::{
+    StepOutcome, emit_event, exists_remotely, failed, rotation, step_failed,
+};
 use crate::controller::credential::observe::Session;
 use crate::controller::error::{ReconcileError, Result};
 use crate::controller::index::CredentialRef;
@@ -65,9 +70,19 @@ pub(super) async fn delete(context: &Context, session: &mut Session) -> Result<S
     };
     emit_event(context, observed, reason, text).await;
     let mut without = session.observed.status.clone();
+    if session.observed.results.other_owner.is_some() {
+        keep_secret(&mut without);
+    }
     (without.registration, without.credential_id, without.expires_at) = (None, None, None);
     status_writer::persist_result(context, &mut session.observed, without).await?;
     Ok(StepOutcome::Done)
+}
+
+/// A registration that is left has the client secret in use, which is therefore never removed.
+pub(super) fn keep_secret(status: &mut MicrosoftGraphCredentialStatus) {
+    if let Some(current) = status.rotation.as_mut().and_then(|rotation| rotation.current.as_mut()) {
+        current.kept = true;
+    }
 }
 
 /// Deletes a previous registration from its account. If it is the current registration of any object, only the status
@@ -166,6 +181,17 @@ pub(super) async fn finalize(
     let observed = &session.observed;
     let regarding = observed.object.object_ref(&());
     let (reason, text) = describe_finalization(observed, finalization);
+    let text = match rotation::remaining(observed) {
+        Some(left) => format!("{text}; {left}"),
+        None => text,
+    };
+    let has_left = observed.rotation().is_some_and(|it| it.current.is_some() || it.pending.is_some());
+    if matches!(finalization, Finalization::Deleted | Finalization::NeverRegistered)
+        && observed.rotation().is_some()
+        && !has_left
+    {
+        rotation::delete_record(context, session).await?;
+    }
     if let Finalization::Orphaned(cause) = finalization {
         orphans::log(&regarding, cause, &text);
     } else {

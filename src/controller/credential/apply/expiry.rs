@@ -1,5 +1,7 @@
 //! Reads the app at Microsoft Entra and finds the expiry of the client secret.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use crate::api::conditions::{ConditionType, Reason, find as find_condition};
@@ -159,11 +161,15 @@ fn reading(
 
 fn failed(error: &ReadError) -> Result<Reading, NotSent> {
     tracing::warn!(error = chain(error), "the app could not be read at Microsoft Entra");
-    let (cause, retry_after) = match error {
+    let (cause, retry_after) = reading_failure(error).ok_or(NotSent)?;
+    Ok(Reading { at: Timestamp::now(), result: Err(ReadingError { cause, retry_after }) })
+}
+
+/// Why an app could not be read, and the minimum wait; `None` if nothing was sent, because this replica may lose the lease.
+pub(super) fn reading_failure(error: &ReadError) -> Option<(ReadingFailure, Option<Duration>)> {
+    Some(match error {
         ReadError::Request(RequestError::NotLeading(_))
-        | ReadError::Token(GraphTokenError::NotLeading(_)) => {
-            return Err(NotSent);
-        }
+        | ReadError::Token(GraphTokenError::NotLeading(_)) => return None,
         ReadError::Request(RequestError::Graph { error, retry_after }) => {
             (ReadingFailure::Graph(*error), *retry_after)
         }
@@ -173,8 +179,7 @@ fn failed(error: &ReadError) -> Result<Reading, NotSent> {
         ReadError::Token(error) => {
             (ReadingFailure::NoToken { is_temporary: !error.is_lasting() }, error.retry_after())
         }
-    };
-    Ok(Reading { at: Timestamp::now(), result: Err(ReadingError { cause, retry_after }) })
+    })
 }
 
 /// When Microsoft last issued a token for the secret of the source, as far as is known.

@@ -5,6 +5,7 @@ use kube::Resource;
 
 use crate::api::{DeletionPolicy, MAX_NAME_LENGTH, MicrosoftGraphCredentialStatus, Ownership, Registration};
 use crate::controller::context::Context;
+use crate::controller::credential::apply::delete::keep_secret;
 use crate::controller::credential::apply::{StepOutcome, emit_event, failed, verify_company_isolation};
 use crate::controller::credential::observe::Session;
 use crate::controller::error::Result;
@@ -166,8 +167,9 @@ pub(super) fn with_registration(
     observed: &Observed,
     registration: Registration,
 ) -> MicrosoftGraphCredentialStatus {
-    let Recorded { status, abandoned } = registration::record(observed, registration);
+    let Recorded { mut status, abandoned } = registration::record(observed, registration);
     if let Some(abandoned) = abandoned {
+        keep_secret(&mut status);
         log_abandoned(&abandoned);
     }
     status

@@ -110,6 +110,8 @@ fn new_record(observed: &Observed, expires_at: Time) -> Result<SealedGraphCreden
         secret_expires_at: expires_at,
         name: observed.desired_record_name(),
         envelope: String::new(),
+        created_secret: None,
+        pending_secret: None,
     };
     Ok(record::new(object.namespace_name(), record_name(object), spec))
 }

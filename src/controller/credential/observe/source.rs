@@ -4,7 +4,8 @@ use jiff::Timestamp;
 
 use crate::api::conditions::{ConditionType, Reason, find};
 use crate::api::{
-    ExpirySource, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, ObservedSecret, UnknownFields,
+    ExpirySource, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, ObservedSecret, SecretRef,
+    UnknownFields,
 };
 use crate::controller::context::Context;
 use crate::controller::error::{ReconcileError, Result};
@@ -39,10 +40,11 @@ pub async fn read(
     object: &MicrosoftGraphCredential,
     status: &MicrosoftGraphCredentialStatus,
 ) -> Result<Read> {
-    let value = client_secret::value(&object.spec.secret_ref);
+    let Some(reference) = &object.spec.secret_ref else { return Ok(Read::unread()) };
+    let value = client_secret::value(reference);
     let data = match secrets::read(&context.client, object.namespace_name(), value.secret).await {
         Ok(data) => data,
-        Err(ReadError::NotFound) => return Ok(unusable(client_secret::not_found(object))),
+        Err(ReadError::NotFound) => return Ok(unusable(client_secret::not_found(reference, object))),
         Err(ReadError::Forbidden) => return Ok(unusable(value.access_denied())),
         Err(source @ ReadError::Kube(_)) => {
             return Err(ReconcileError::ReadSecret { name: value.secret.to_owned(), source });
@@ -55,7 +57,7 @@ pub async fn read(
         resource_version: version.resource_version,
         unknown: UnknownFields::default(),
     });
-    Ok(match evaluate(&data, object, status, keyring.fingerprint_keys(), Timestamp::now()) {
+    Ok(match evaluate(&data, reference, object, status, keyring.fingerprint_keys(), Timestamp::now()) {
         Ok((source, secret)) => {
             Read { source: Source::Usable(source), secret: Some(secret), version, changed_at }
         }
@@ -72,7 +74,7 @@ pub fn persisted(
 ) -> Option<UsableSource> {
     let registration = status.registration.as_ref().filter(|_| status.pending_secret.is_none())?;
     let is_usable = find(&status.conditions, ConditionType::SecretReady)
-        .is_some_and(|condition| condition.is_because(Reason::SecretRead));
+        .is_some_and(|it| it.is_because(Reason::SecretRead) || it.is_because(Reason::SecretCreated));
     let keyring = context.keyring.get();
     let newest = keyring.fingerprint_keys().ids().next()?.to_string();
     let is_under_newest =
@@ -103,12 +105,13 @@ pub fn persisted(
 
 fn evaluate(
     data: &SecretData,
+    reference: &SecretRef,
     object: &MicrosoftGraphCredential,
     status: &MicrosoftGraphCredentialStatus,
     keys: &FingerprintKeys,
     now: Timestamp,
 ) -> Result<(UsableSource, SecretText), ConditionFailure> {
-    let ClientSecret { secret, expiry } = client_secret::of(data, object)?;
+    let ClientSecret { secret, expiry } = client_secret::of(data, reference, object)?;
     let source = match expiry {
         Some(expiry) => usable(object, status, (&secret, Some(expiry)), keys, now)?,
         None => following_entra(object, status, &secret, keys, now)?,
@@ -143,7 +146,7 @@ pub fn following_entra(
 }
 
 /// A client secret with its expiry, if that is known.
-fn usable(
+pub fn usable(
     object: &MicrosoftGraphCredential,
     status: &MicrosoftGraphCredentialStatus,
     (secret, expiry): (&SecretText, Option<(Timestamp, ExpirySource)>),

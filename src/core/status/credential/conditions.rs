@@ -15,7 +15,7 @@ use crate::core::model::{ConditionFailure, Observed, OperatorPolicy, Source};
 use crate::core::plan::{Conclusion, ReconcileState, Requeue};
 use crate::core::status::credential::REMEDY;
 use crate::core::token_result::TokenResult;
-use crate::core::{expiry, expiry_confirmed};
+use crate::core::{expiry, expiry_confirmed, rotation_ready};
 
 /// All conditions that the object should have now.
 pub(super) fn desired(
@@ -44,6 +44,7 @@ pub(super) fn desired(
         ready.message += FINALIZERS_DISABLED;
     }
     all.extend(expiring.into_iter().chain(confirmed));
+    all.extend(rotation_ready::conditions(observed, status.rotation.as_deref(), now));
     all.extend(kstatus_condition(&ready, conclusion));
     all.push(ready);
     all
@@ -140,7 +141,11 @@ fn secret_ready(observed: &Observed) -> Option<Desired> {
         Source::NotRead => previous_condition(observed, ConditionType::SecretReady),
         Source::Unusable(problem) => Some(unmet(ConditionType::SecretReady, problem)),
         Source::Usable(_) => {
-            let name = &observed.object.spec.secret_ref.name;
+            let Some(reference) = &observed.object.spec.secret_ref else {
+                let message = "the operator created the client secret at Microsoft Entra";
+                return Some(Desired::met(ConditionType::SecretReady, Reason::SecretCreated, message));
+            };
+            let name = &reference.name;
             let expiry = if observed.object.spec.follows_entra() { "" } else { " and its expiry" };
             let message = format!("Secret {name} contains a client secret{expiry}");
             Some(Desired::met(ConditionType::SecretReady, Reason::SecretRead, message))

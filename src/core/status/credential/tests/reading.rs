@@ -120,3 +120,12 @@ fn the_fingerprint_follows_the_newest_key() {
     }
     assert_eq!(settled_report(&observed).status.entra.unwrap().fingerprint, "newer:alone");
 }
+
+#[test]
+fn a_reading_without_a_slot_is_tried_again_soon_whatever_the_state() {
+    let mut observed = with_entra("Check");
+    observed.results.is_reading_deferred = true;
+    let conclusion = Conclusion { state: ReconcileState::SourceUnusable, requeue: Requeue::OnTrigger };
+    let report = report(&observed, &conclusion, &policy(), now());
+    assert_eq!(report.requeue_after, policy().timing.graph_call * 2);
+}

@@ -1,0 +1,360 @@
+//! The plan of a rotation: when a client secret is created at Microsoft Entra, when a pending one becomes current, and
+//! when an earlier one is removed.
+//!
+//! Nothing here delays what the destination needs, except a first client secret.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::api::conditions::{ConditionType, Reason, find};
+use crate::api::{CreatedSecret, DeletionPolicy, EarlierSecret, MicrosoftGraphCredential, RotationStatus};
+use crate::core::app_reading::AppAccess;
+use crate::core::model::{ConditionFailure, Observed, OperatorPolicy};
+use crate::core::plan::conclusion::{blocked_by_remote, conclude};
+use crate::core::plan::registration::wants_rotation_finalizer;
+use crate::core::plan::{Finalization, Plan, ReconcileState, Requeue, Step};
+use crate::core::rotation::{MAX_EARLIER, SecretRecord, is_named_for, is_seen};
+use crate::core::timing::Timing;
+use crate::core::{backoff, clock};
+
+/// A step of a rotation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RotationStep {
+    /// Read all client secrets of the app at Microsoft Entra.
+    Read,
+    /// Persist the intent, create a client secret at Microsoft Entra, and save it in the object's record.
+    Create,
+    /// Persist that the client secret of the source is registered: earlier ones are removed after the overlap.
+    Confirm,
+    /// Give up a pending client secret that is not accepted.
+    DiscardPending,
+    /// Persist that nothing uses the client secrets of a deleted object now.
+    Release,
+    /// Remove a client secret at Microsoft Entra, by the ID of its entry.
+    Remove(String),
+}
+
+/// The plan while the object has no client secret yet, or lost the text of the last one.
+pub(super) fn plan_first(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -> Option<Plan> {
+    let own = observed.own_secrets.as_ref().filter(|_| observed.rotates())?;
+    if own.record == SecretRecord::Foreign {
+        return None;
+    }
+    if let Some(plan) = managed_elsewhere(observed, policy) {
+        return Some(plan);
+    }
+    Some(change(observed, policy, now).map_or_else(
+        |wait| conclude(ReconcileState::SourceUnusable, wait),
+        |step| step.map_or_else(|| create(observed, policy), Plan::Step),
+    ))
+}
+
+/// How much longer a new client secret spreads through Entra before it is verified and replaces the registered one.
+pub(super) fn spreads_for(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -> Option<Duration> {
+    let (pending, lasts) = (observed.pending_in_record()?, policy.timing.secret_spread);
+    let is_replacing = observed.status.registration.is_some() && observed.current_registration().is_none();
+    let left = (clock::began(pending.creation_time.0, lasts, now) + lasts).duration_since(now);
+    Duration::try_from(left).ok().filter(|left| is_replacing && !left.is_zero())
+}
+
+/// The plan if Microsoft rejects a client secret that the operator created: a pending one is discarded, another one is
+/// replaced.
+pub(super) fn plan_rejected(
+    observed: &Observed,
+    problem: &ConditionFailure,
+    policy: &OperatorPolicy,
+    now: Timestamp,
+) -> Option<Plan> {
+    let is_final = matches!(problem.reason, Reason::InvalidClientSecret | Reason::SecretExpired);
+    if !observed.rotates() || !is_final || observed.own_secrets.as_ref()?.other.is_some() {
+        return None;
+    }
+    if observed.pending_in_record().is_some() {
+        return Some(Plan::Step(Step::Rotation(RotationStep::DiscardPending)));
+    }
+    let step = change(observed, policy, now).ok()?;
+    Some(step.map_or_else(|| create(observed, policy), Plan::Step))
+}
+
+/// What follows once the destination has the client secret: `plan` if nothing.
+pub(super) fn after_destination(
+    observed: &Observed,
+    plan: Plan,
+    policy: &OperatorPolicy,
+    now: Timestamp,
+) -> Plan {
+    let is_up_to_date = matches!(&plan, Plan::Done(end) if end.state == ReconcileState::UpToDate);
+    if !is_up_to_date || observed.own_secrets.is_none() {
+        return plan;
+    }
+    if managed_elsewhere(observed, policy).is_some() {
+        return plan;
+    }
+    if is_unconfirmed(observed) {
+        return Plan::Step(Step::Rotation(RotationStep::Confirm));
+    }
+    match change(observed, policy, now) {
+        Ok(Some(step)) => Plan::Step(step),
+        Ok(None) if observed.rotates() && is_renewal_due(observed, now) => create(observed, policy),
+        Ok(None) | Err(_) => plan,
+    }
+}
+
+/// The removal of the client secrets of a deleted object, before its finalizer is removed.
+pub(super) fn plan_removal(
+    observed: &Observed,
+    finalization: Finalization,
+    policy: &OperatorPolicy,
+    now: Timestamp,
+) -> Plan {
+    let finalize = Plan::Step(Step::Finalize(finalization));
+    let is_unused = match finalization {
+        Finalization::Deleted => observed.results.other_owner.is_none(),
+        Finalization::NeverRegistered => is_released(observed) || is_never_used(observed),
+        Finalization::Retained | Finalization::NotOwned | Finalization::Orphaned(_) => false,
+    };
+    let grace = policy.timing.namespace_grace;
+    let is_over = observed.namespace_deleted_at.is_some_and(|deleted_at| deleted_at + grace <= now);
+    let may_send = is_unused && !is_over && !observed.object.spec.is_suspended();
+    let Some(rotation) = observed.rotation().filter(|it| it.has_secrets() && may_send) else {
+        return finalize;
+    };
+    if !observed.may_change_app() && observed.app_access != Some(AppAccess::NotKnown) {
+        // The operator may no longer remove them: the event names them.
+        return finalize;
+    }
+    if !is_released(observed) {
+        return Plan::Step(Step::Rotation(RotationStep::Release));
+    }
+    if rotation.attempt.is_none() && rotation.earlier.iter().all(|it| it.removal_time.is_some() || it.kept) {
+        // What an earlier attempt may still create is named by the event.
+        return finalize;
+    }
+    match change(observed, policy, now) {
+        Ok(Some(step)) => Plan::Step(step),
+        Ok(None) => conclude(ReconcileState::Waiting, Requeue::After(policy.timing.secret_lookup_poll)),
+        Err(wait) => match &observed.results.rotation.failure {
+            Some(failure) => {
+                let message = format!(
+                    "{}, or set deletionPolicy to Retain to delete only this object",
+                    failure.message
+                );
+                let problem = ConditionFailure { reason: failure.reason, message };
+                conclude(ReconcileState::Blocked(problem), Requeue::Backoff(failure.retry_after))
+            }
+            None => conclude(ReconcileState::Waiting, wait),
+        },
+    }
+}
+
+/// Whether the status says of all client secrets that nothing uses them.
+fn is_released(observed: &Observed) -> bool {
+    observed.rotation().is_some_and(|it| {
+        it.current.is_none() && it.pending.is_none() && it.earlier.iter().all(|it| it.unused || it.kept)
+    })
+}
+
+/// Whether nothing can use the client secrets of an object that has registered nothing: it created them itself. It may have
+/// taken over those of an earlier object, whose registration was retained.
+fn is_never_used(observed: &Observed) -> bool {
+    let uid = observed.object.metadata.uid.as_deref().unwrap_or_default();
+    let rotation = observed.rotation();
+    let in_use = rotation.into_iter().flat_map(|it| it.current.iter().chain(&it.pending));
+    let names = in_use.map(|it| &it.display_name);
+    let earlier = rotation.into_iter().flat_map(|it| &it.earlier).map(|it| &it.display_name);
+    observed.object.spec.deletion_policy() == DeletionPolicy::Delete
+        && names.chain(earlier).all(|name| is_named_for(name, uid))
+}
+
+/// Only one object rotates the client secrets of an app: each would remove what the other one uses.
+fn managed_elsewhere(observed: &Observed, policy: &OperatorPolicy) -> Option<Plan> {
+    let other = observed.own_secrets.as_ref().filter(|_| observed.rotates())?.other.as_ref()?;
+    let message = format!(
+        "MicrosoftGraphCredential {other} already rotates the client secrets of this app, and one object per app does: use one object with secretRef here, or delete the other one"
+    );
+    Some(blocked_by_remote(Reason::AlreadyManaged, message, policy))
+}
+
+/// The step that an attempt, a removal or a reading needs now; `Ok(None)` if a client secret may be created, and `Err` with
+/// what to wait for otherwise.
+fn change(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -> Result<Option<Step>, Requeue> {
+    if observed.own_secrets.as_ref().is_some_and(|own| own.is_outdated) {
+        return Ok(Some(Step::Rotation(RotationStep::DiscardPending)));
+    }
+    if !observed.may_change_app() || observed.results.is_reading_deferred {
+        return Err(Requeue::OnTrigger);
+    }
+    let failure = observed.results.rotation.failure.as_ref();
+    if let Some(failure) = failure {
+        return Err(if failure.needs_person { Requeue::Stalled(Duration::MAX) } else { Requeue::OnTrigger });
+    }
+    let default = RotationStatus::default();
+    let rotation = observed.rotation().unwrap_or(&default);
+    if is_delayed(observed, rotation, now) {
+        return Err(Requeue::OnTrigger);
+    }
+    let is_read = observed.results.rotation.entries.is_some();
+    if !is_read && reading_due_at(observed, rotation, &policy.timing, now).is_some_and(|due| due <= now) {
+        return Ok(Some(Step::Rotation(RotationStep::Read)));
+    }
+    if let Some(step) = next_removal(observed, rotation, policy, now) {
+        return Ok(Some(step));
+    }
+    if rotation.attempt.is_some() {
+        return Err(Requeue::After(policy.timing.secret_lookup_poll));
+    }
+    if rotation.earlier.len() + rotation.earlier_attempts.len() >= MAX_EARLIER {
+        return Err(Requeue::OnTrigger);
+    }
+    Ok(None)
+}
+
+/// Creates a client secret, after the finalizer.
+fn create(observed: &Observed, policy: &OperatorPolicy) -> Plan {
+    if wants_rotation_finalizer(observed, policy) {
+        return Plan::Step(Step::AddFinalizer);
+    }
+    Plan::Step(Step::Rotation(RotationStep::Create))
+}
+
+/// Whether the status or the record does not say yet that the client secret of the source is registered.
+fn is_unconfirmed(observed: &Observed) -> bool {
+    let Some(rotation) = observed.rotation() else { return false };
+    let is_left = !observed.rotates() && (rotation.current.is_some() || rotation.pending.is_some());
+    let is_pending = rotation.pending.is_some() || observed.pending_in_record().is_some();
+    is_left || is_pending || rotation.earlier.iter().any(|it| it.remove_after_time.is_none())
+}
+
+/// The removal of an earlier client secret, or what must come before it.
+fn next_removal(
+    observed: &Observed,
+    rotation: &RotationStatus,
+    policy: &OperatorPolicy,
+    now: Timestamp,
+) -> Option<Step> {
+    let requested = requested_removal(observed, rotation);
+    if let Some(key_id) = requested {
+        return Some(Step::Rotation(RotationStep::Remove(key_id)));
+    }
+    let (unused, used): (Vec<&EarlierSecret>, Vec<&EarlierSecret>) =
+        rotation.earlier.iter().filter(|it| is_removable(it, now)).partition(|it| it.unused);
+    if let Some(unused) = unused.first() {
+        return Some(Step::Rotation(RotationStep::Remove(unused.key_id.clone())));
+    }
+    let earlier = used.first()?;
+    // Mail depends on the current one, and a previous registration may have this one.
+    let is_in_use =
+        !observed.status.previous_registrations.is_empty() || observed.current_registration().is_none();
+    if is_in_use || observed.object.is_deleted() {
+        return None;
+    }
+    if !is_proven(observed, &policy.timing, now) {
+        return observed.results.verification.is_none().then_some(Step::Verify);
+    }
+    // A client secret of a Secret is known by its token only.
+    let is_shown = !observed.rotates() || is_seen(rotation, &policy.timing);
+    is_shown.then(|| Step::Rotation(RotationStep::Remove(earlier.key_id.clone())))
+}
+
+fn is_removable(earlier: &EarlierSecret, now: Timestamp) -> bool {
+    !earlier.kept
+        && earlier.removal_time.is_none()
+        && earlier.remove_after_time.as_ref().is_some_and(|at| at.0 <= now)
+}
+
+/// Whether Microsoft issued a token for the client secret in use a short time ago.
+fn is_proven(observed: &Observed, timing: &Timing, now: Timestamp) -> bool {
+    let verified = find(&observed.status.conditions, ConditionType::Verified)
+        .is_some_and(|verified| verified.is_because(Reason::TokenIssued));
+    let last = observed.status.last_verified_time.as_ref().filter(|_| verified && observed.is_same_secret());
+    let earlier = last.and_then(|at| clock::happened(at.0, now));
+    let this = observed.results.verification.as_ref().filter(|it| it.result.is_issued()).map(|it| it.at);
+    let known = if observed.results.verification.is_some() { this } else { earlier };
+    known.is_some_and(|at| at + timing.token_max_age > now)
+}
+
+/// A client secret that nothing records and that a person asks to remove.
+fn requested_removal(observed: &Observed, rotation: &RotationStatus) -> Option<String> {
+    let requested = observed.object.unknown_secrets_to_remove();
+    let unknown = rotation.unknown_secrets.iter().find(|it| requested.contains(&it.key_id.as_str()))?;
+    Some(unknown.key_id.clone())
+}
+
+/// Whether a delay after a failure is running, and nothing was requested or changed since.
+fn is_delayed(observed: &Observed, rotation: &RotationStatus, now: Timestamp) -> bool {
+    rotation.next_attempt_time.as_ref().is_some_and(|at| now < clock::planned(at.0, now))
+        && observed.object.metadata.generation == Some(observed.status.observed_generation)
+        && !observed.object.is_reconcile_requested()
+        && !observed.is_rotation_requested()
+        && !observed.is_reading_requested
+}
+
+/// Whether a new client secret is due, by its expiry or by request.
+fn is_renewal_due(observed: &Observed, now: Timestamp) -> bool {
+    let due = observed.rotation().and_then(|rotation| rotation.current.as_ref());
+    observed.is_rotation_requested()
+        || due.is_some_and(|current| renewal_at(&observed.object, current) <= now)
+}
+
+/// When the client secret is replaced: up to a twentieth of its life earlier than demanded, so that those of many objects do
+/// not become due at once.
+pub fn renewal_at(object: &MicrosoftGraphCredential, current: &CreatedSecret) -> Timestamp {
+    let renew_before = object.spec.rotation_renew_before();
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    let life = Duration::try_from(current.expires_at.0.duration_since(current.creation_time.0));
+    let life = life.unwrap_or_default();
+    // One that lives shorter than expected is not replaced at once.
+    let until_due = life.saturating_sub(renew_before).max(life / 2);
+    current.creation_time.0 + backoff::shorten(uid, until_due, 20)
+}
+
+/// When a client secret that was not replaced is overdue: half of the time before its expiry has passed. One that was created
+/// a moment ago may live shorter than the spec now wants.
+pub fn overdue_at(object: &MicrosoftGraphCredential, current: &CreatedSecret) -> Timestamp {
+    let half = object.spec.rotation_renew_before() / 2;
+    (current.expires_at.0 - half).max(current.creation_time.0 + half)
+}
+
+/// When the client secrets of the app must be read next; `None` if nothing depends on it.
+fn reading_due_at(
+    observed: &Observed,
+    rotation: &RotationStatus,
+    timing: &Timing,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    if !rotation.has_secrets() || requested_removal(observed, rotation).is_some() {
+        return Some(now);
+    }
+    let Some(last) = rotation.last_read_time.as_ref().and_then(|at| clock::happened(at.0, now)) else {
+        return Some(now);
+    };
+    let attempt = rotation.attempt.iter().map(|_| last + timing.secret_lookup_poll);
+    let removed = rotation.earlier.iter().filter_map(|it| it.removal_time.as_ref());
+    let removed = removed.map(|at| clock::began(at.0, timing.secret_lookup, now) + timing.secret_lookup);
+    // Three readings over the time in which a reading may be outdated.
+    let due = rotation.earlier.iter().filter(|it| it.removal_time.is_none() && !it.kept).filter_map(|it| {
+        let at = it.remove_after_time.as_ref()?.0.max(last + timing.app_reading_confirmation / 2);
+        (!is_seen(rotation, timing)).then_some(at)
+    });
+    // The daily reading of the app is the same request.
+    let shared = observed.results.reading.as_ref().filter(|it| it.result.is_ok()).map(|_| now);
+    let daily = std::iter::once(last + timing.app_reading + timing.app_reading / 4);
+    attempt.chain(removed).chain(due).chain(shared).chain(daily).min()
+}
+
+/// The times at which a rotation has something to do.
+pub fn due_times(
+    observed: &Observed,
+    status: &RotationStatus,
+    timing: &Timing,
+    now: Timestamp,
+) -> Vec<Timestamp> {
+    let retry = status.next_attempt_time.iter().map(|at| clock::planned(at.0, now));
+    let reading = reading_due_at(observed, status, timing, now);
+    let removal = status.earlier.iter().filter(|it| it.removal_time.is_none());
+    let removal = removal.filter_map(|it| Some(it.remove_after_time.as_ref()?.0));
+    let current = status.current.iter().filter(|_| observed.rotates());
+    let renewal = current.flat_map(|it| [renewal_at(&observed.object, it), overdue_at(&observed.object, it)]);
+    retry.chain(reading).chain(removal).chain(renewal).collect()
+}
