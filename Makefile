@@ -92,13 +92,15 @@ alerts:
 scale: control-plane
 	$(CARGO) test --package graph-credential-operator --test scale --profile scale -- --test-threads=1 --nocapture
 
-# Every outcome of every request, and forty runs with kills. One test at a time, because each uses the whole machine.
+# Every outcome of every request, and sixty runs with kills. One test at a time, because each uses the whole machine.
 faults-sample:
 	$(CARGO) test --package graph-credential-operator --test faults -- --test-threads=1
 
-# RUNS runs from SEED on. SEED=7 alone repeats run 7.
+# RUNS runs from SEED on, of registrations and of rotations; KIND=registration or KIND=rotation selects one of both. SEED=7 alone
+# repeats run 7.
 faults:
-	RUNS=$${RUNS:-1} SEED=$${SEED:-0} $(CARGO) test --package graph-credential-operator --test faults -- --ignored --exact --nocapture many_runs
+	RUNS=$${RUNS:-1} SEED=$${SEED:-0} $(CARGO) test --package graph-credential-operator --test faults -- \
+	  --ignored --nocapture --test-threads=1 many_$${KIND}
 
 # Checks the vectors of docs/reference/envelope.md with libsodium. Needs Python 3.11 with venv, and a network the first time.
 vectors:

@@ -42,7 +42,7 @@ pub fn of_run(environment: &Environment, run: &Run) -> String {
     text + &environment.processes.log_tail(&names)
 }
 
-fn time(at: Timestamp) -> String {
+pub fn time(at: Timestamp) -> String {
     at.strftime("%T%.3f").to_string()
 }
 

@@ -36,7 +36,7 @@ pub const TIME_SCALE: u32 = 40;
 pub const TIMEOUT: Duration = Duration::from_mins(3);
 
 /// A longer time to settle is printed.
-const LONG: Duration = Duration::from_secs(20);
+pub const LONG: Duration = Duration::from_secs(20);
 
 pub struct Environment {
     pub env: Arc<TestEnv>,
@@ -65,6 +65,11 @@ struct Watching {
 impl Environment {
     /// Starts the doubles and the operators.
     pub async fn start(kind: Kind) -> Self {
+        Self::start_with(kind, |_| {}).await
+    }
+
+    /// The same with a preparation before the operators start.
+    pub async fn start_with(kind: Kind, prepare: impl FnOnce(&mut TestEnv)) -> Self {
         let (mut env, own_proxy) = match kind {
             Kind::Restored => {
                 // Never dropped: it ends with the environment.
@@ -94,6 +99,7 @@ impl Environment {
         env.log_filter = "info";
         env.woodpecker.time_scale(TIME_SCALE);
         env.entra.time_scale(TIME_SCALE);
+        prepare(&mut env);
         let env = Arc::new(env);
         let kill_points = broadcast::Sender::new(4096);
         let witness = Arc::new(Witness::default());
@@ -211,7 +217,8 @@ impl Environment {
         }
     }
 
-    async fn request(&self, name: &str) {
+    /// Requests a reconcile.
+    pub async fn request(&self, name: &str) {
         let value = self.retries.fetch_add(1, Ordering::Relaxed).to_string();
         let patch = json!({"metadata": {"annotations": {RECONCILE_REQUESTED_AT: value}}});
         let api = self.env.api::<MicrosoftGraphCredential>();

@@ -132,6 +132,18 @@ impl OperatorProcesses {
         }
     }
 
+    /// The log lines of all operators that contain one of these texts.
+    pub fn log_lines(&self, texts: &[&str]) -> String {
+        let logs = self.logs.lock().unwrap();
+        let logs = logs
+            .iter()
+            .map(|path| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned());
+        let has_any = |line: &&str| texts.iter().any(|text| line.contains(text));
+        logs.flat_map(|log| log.lines().filter(has_any).map(str::to_owned).collect::<Vec<_>>())
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
     /// The last log lines of all operators about one of `names`, and their starts.
     pub fn log_tail(&self, names: &[String]) -> String {
         const LINES: usize = 60;

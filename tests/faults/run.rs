@@ -270,7 +270,7 @@ impl Run {
 /// finalizer. Without the version the API server may remove an object that has just got its finalizer: it
 /// checks for one first, and then removes whatever exists. Source: k8s.io/apiserver v0.37,
 /// `pkg/registry/generic/registry/store.go`, `Delete`.
-async fn delete_this_version(
+pub async fn delete_this_version(
     api: &Api<MicrosoftGraphCredential>,
     name: &str,
 ) -> (MicrosoftGraphCredential, bool) {

@@ -119,9 +119,14 @@ pub fn sample() -> Vec<Range<u64>> {
 
 /// The kills of an environment. Over the environments, they cover every kill point.
 pub fn kills(environment: u64) -> Vec<Kill> {
+    kills_at(environment, &KillPoint::ALL)
+}
+
+/// The kills of an environment, at these kill points.
+pub fn kills_at(environment: u64, kill_points: &[KillPoint]) -> Vec<Kill> {
     const EACH: u64 = 5;
     let mut rng = Rng::new(environment, 1);
-    let all = KillPoint::ALL.len() as u64;
+    let all = kill_points.len() as u64;
     let mut from = rng.within(0..2_000);
     (0..EACH)
         .map(|n| {
@@ -129,7 +134,7 @@ pub fn kills(environment: u64) -> Vec<Kill> {
             // the next.
             let (quick, slow) = (rng.within(50..600), rng.within(1_500..3_500));
             from += rng.pick(&[quick, slow, slow]);
-            let at = KillPoint::ALL[usize::try_from((environment * EACH + n) % all).unwrap()];
+            let at = kill_points[usize::try_from((environment * EACH + n) % all).unwrap()];
             Kill { from, at, lag: rng.pick(&[0, 0, 0, 500, 2_000, 8_000]) }
         })
         .collect()
@@ -327,6 +332,9 @@ fn a_seed_determines_the_script() {
 
 #[test]
 fn four_environments_cover_every_kill_point() {
-    let covered: std::collections::BTreeSet<KillPoint> = (0..4).flat_map(kills).map(|it| it.at).collect();
-    assert_eq!(covered.len(), KillPoint::ALL.len());
+    for all in [&KillPoint::ALL, &KillPoint::ROTATION] {
+        let kills = (0..4).flat_map(|environment| kills_at(environment, all));
+        let covered: std::collections::BTreeSet<KillPoint> = kills.map(|it| it.at).collect();
+        assert_eq!(covered.len(), all.len());
+    }
 }
