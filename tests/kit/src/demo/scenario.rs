@@ -238,7 +238,15 @@ impl Runner<'_> {
     /// Checks that Woodpecker holds one credential, under the id of the first step, with exactly these
     /// values.
     async fn holds(&self, name: &str, secret: &str, expires_at: &str) -> Result<(), Difference> {
-        let stored = self.fixture.woodpecker.credentials().await?;
+        let mut stored = self.fixture.woodpecker.credentials().await?;
+        // Readiness does not wait for the name.
+        for _ in 0..50 {
+            if stored.first().is_none_or(|one| one.name == name) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            stored = self.fixture.woodpecker.credentials().await?;
+        }
         check_equal(
             "credentials at Woodpecker",
             &stored.iter().map(|one| Some(one.credential_id)).collect::<Vec<_>>(),
