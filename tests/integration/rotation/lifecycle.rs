@@ -46,7 +46,7 @@ async fn a_client_secret_is_created_verified_and_registered() {
     assert_eq!(records.items[0].spec.created_secret.as_ref().map(|it| &it.key_id), Some(&current.key_id));
     assert!(!serde_json::to_string(&records.items).unwrap().contains(kit::graph::SECRET_MARK));
     assert_sound(&env, &["sales-eu"]).await;
-    eventually("an event tells of it", || async {
+    eventually("an event reports it", || async {
         let events = env.events("sales-eu").await;
         if events.iter().any(|event| event.starts_with("SecretCreated")) {
             Ok(())
