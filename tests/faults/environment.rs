@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use graph_credential_operator::api::{MicrosoftGraphCredential, RECONCILE_REQUESTED_AT};
-use kit::api_proxy::{ApiProxy, write_kubeconfig};
+use kit::api_proxy::{ApiProxy, WriteFailure, write_kubeconfig};
 use kit::cluster::{Cluster, User};
 use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams};
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::harness::{self, TestEnv};
 use crate::kill_point::{EventTap, KillPoint};
-use crate::kind::{Hold, Kind};
+use crate::kind::{FailedWrites, Hold, Kind};
 use crate::outcome::LATE;
 use crate::processes::{OPERATORS, OperatorProcesses};
 use crate::run::Run;
@@ -43,7 +43,7 @@ pub struct Environment {
     pub processes: Arc<OperatorProcesses>,
     pub kill_points: broadcast::Sender<KillPoint>,
     pub witness: Arc<Witness>,
-    /// In front of each operator, if its watches are delayed or the API server is restored.
+    /// In front of each operator, if its watches are delayed, its writes fail, or the API server is restored.
     proxies: Vec<ApiProxy>,
     /// In front of the test itself, if the API server is restored.
     own_proxy: Option<ApiProxy>,
@@ -65,11 +65,11 @@ struct Watching {
 impl Environment {
     /// Starts the doubles and the operators.
     pub async fn start(kind: Kind) -> Self {
-        Self::start_with(kind, |_| {}).await
+        Self::start_with(kind, kind != Kind::Plain, |_| {}).await
     }
 
-    /// The same with a preparation before the operators start.
-    pub async fn start_with(kind: Kind, prepare: impl FnOnce(&mut TestEnv)) -> Self {
+    /// The same with a preparation before the operators start. Behind a proxy they can be disturbed.
+    pub async fn start_with(kind: Kind, through_proxy: bool, prepare: impl FnOnce(&mut TestEnv)) -> Self {
         let (mut env, own_proxy) = match kind {
             Kind::Restored => {
                 // Never dropped: it ends with the environment.
@@ -86,7 +86,7 @@ impl Environment {
         }
         let mut proxies = Vec::new();
         let mut kubeconfigs = Vec::new();
-        if kind != Kind::Plain {
+        if through_proxy {
             for number in 0..OPERATORS {
                 let proxy = ApiProxy::start(env.cluster.client_for(User::Operator).unwrap()).await.unwrap();
                 let path = env.cluster.dir().join(format!("{}-{number}.kubeconfig", env.namespace));
@@ -120,6 +120,26 @@ impl Environment {
             tokio::time::sleep(Duration::from_millis(hold.lasts)).await;
             proxy.release_watches();
         }
+    }
+
+    /// Lets writes fail, in an environment that started at `start`.
+    pub async fn fail_writes(&self, failed: &[FailedWrites], start: Instant) {
+        for it in failed {
+            tokio::time::sleep_until(start + Duration::from_millis(it.from)).await;
+            for proxy in &self.proxies {
+                proxy.fail_writes(it.path, it.times, it.failure);
+            }
+        }
+    }
+
+    /// From now on, no write fails.
+    pub fn end_write_failures(&self) {
+        self.proxies.iter().for_each(ApiProxy::end_write_failures);
+    }
+
+    /// The writes that failed, by path.
+    pub fn failed_writes(&self) -> Vec<(String, WriteFailure)> {
+        self.proxies.iter().flat_map(ApiProxy::failed_writes).collect()
     }
 
     /// A backup of the API server, ready to replace it.

@@ -1,6 +1,8 @@
 //! The kinds of environments, as functions of their number. In a third of them one operator's watches are
 //! delayed at times, and in some the API server is restored to an earlier state.
 
+use kit::api_proxy::WriteFailure;
+
 use crate::rng::Rng;
 
 /// What happens in an environment besides faults and kills.
@@ -22,6 +24,16 @@ pub struct Hold {
     pub of_leader: bool,
     /// The watches: those whose path contains this.
     pub path: &'static str,
+}
+
+/// Writes of all operators to the API server that fail.
+#[derive(Clone, Debug)]
+pub struct FailedWrites {
+    /// From when on, in milliseconds after the environment's start.
+    pub from: u64,
+    pub path: &'static str,
+    pub failure: WriteFailure,
+    pub times: usize,
 }
 
 // === impl Kind ===
@@ -51,6 +63,30 @@ pub fn holds(environment: u64) -> Vec<Hold> {
             let hold = Hold { from, lasts: rng.within(600..1_501), of_leader: rng.percent(80), path };
             from += hold.lasts;
             hold
+        })
+        .collect()
+}
+
+/// The writes of records and objects that fail in an environment.
+pub fn failed_writes(environment: u64) -> Vec<FailedWrites> {
+    const EACH: u64 = 6;
+    const RECORDS: &str = "/sealedgraphcredentials";
+    let mut rng = Rng::new(environment, 6);
+    let mut from = 0;
+    (0..EACH)
+        .map(|_| {
+            from += rng.within(300..2_500);
+            FailedWrites {
+                from,
+                path: rng.pick(&[RECORDS, RECORDS, "/microsoftgraphcredentials"]),
+                failure: rng.pick(&[
+                    WriteFailure::Rejected,
+                    WriteFailure::NotSent,
+                    WriteFailure::ResponseLost,
+                    WriteFailure::ResponseLost,
+                ]),
+                times: rng.pick(&[1, 1, 2, 4]),
+            }
         })
         .collect()
 }

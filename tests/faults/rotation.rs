@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use self::check::Named;
 use self::run::Run;
 use self::script::{Act, Script};
-use crate::kind::{Kind, holds};
+use crate::kind::{Kind, failed_writes, holds};
 use crate::script::environment_of;
 use crate::summary::Summary;
 
@@ -42,13 +42,15 @@ async fn execute_scripts(number: Option<u64>, scripts: Vec<Script>, summary: Arc
     let all: Vec<(&str, bool)> = runs.iter().map(|run| (run.client.as_str(), true)).collect();
     environment.set_grants(&all).await;
     let start = Instant::now();
-    let (kills, holds) =
-        (number.map(script::kills).unwrap_or_default(), number.map(holds).unwrap_or_default());
+    let kills = number.map(script::kills).unwrap_or_default();
+    let (holds, failed) =
+        (number.map(holds).unwrap_or_default(), number.map(failed_writes).unwrap_or_default());
     let base = &environment.base;
     tokio::join!(
         join_all(runs.iter_mut().map(|run| run.perform(&environment, start))),
         base.processes.execute_kills(&kills, &base.kill_points, start),
         base.delay_watches(&holds, start),
+        base.fail_writes(&failed, start),
     );
     environment.end_faults(&runs).await;
     for (index, problem) in verify(&environment, &runs, number.is_some()).await {

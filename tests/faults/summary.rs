@@ -80,6 +80,11 @@ impl Summary {
                 *counts.faults.entry(fault).or_default().entry(column).or_default() += 1;
             }
         }
+        for (path, failure) in environment.base.failed_writes() {
+            let column = if path.contains("/sealedgraphcredentials") { "record" } else { "object" };
+            let fault = format!("API server, {failure:?}");
+            *counts.faults.entry(fault).or_default().entry(column).or_default() += 1;
+        }
         counts.add_kills(&environment.base);
     }
 
@@ -175,9 +180,17 @@ impl Part {
     fn columns(self) -> &'static [&'static str] {
         match self {
             Self::Registrations => &["list", "create", "rename", "update", "delete"],
-            Self::Rotations => {
-                &["reading", "addPassword", "removePassword", "list", "create", "update", "delete"]
-            }
+            Self::Rotations => &[
+                "reading",
+                "addPassword",
+                "removePassword",
+                "list",
+                "create",
+                "update",
+                "delete",
+                "record",
+                "object",
+            ],
         }
     }
 }

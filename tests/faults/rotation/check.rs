@@ -175,13 +175,19 @@ pub fn always(environment: &RotationEnvironment, run: &Run) -> Result<(), Proble
         let is_live = history.iter().any(|it| it.key_id == *key_id && it.is_live());
         require(is_live != *is_removed, &format!("client secret {key_id} of a person is missing"))?;
     }
+    for key_id in &run.foreign {
+        let is_live = history.iter().any(|it| it.key_id == *key_id && it.is_live());
+        require(is_live, &format!("client secret {key_id} of another cluster is missing"))?;
+    }
     let invalid = environment.base.env.woodpecker.invalid_periods();
     if let Some(period) = invalid.iter().find(|period| period.account == run.account) {
         return Err(format!("the registered client secret did not work: {period:?}"));
     }
     let object = environment.base.seen(&run.name);
     let status = object.and_then(|object| serde_json::to_string(&object.status).ok()).unwrap_or_default();
-    require(!status.contains(SECRET_MARK), "a client secret is in the status")
+    require(!status.contains(SECRET_MARK), "a client secret is in the status")?;
+    let is_named = run.foreign.iter().any(|key_id| status.contains(key_id));
+    require(!is_named, "the status names a client secret of another cluster")
 }
 
 /// Whether a request of the run met a fault.

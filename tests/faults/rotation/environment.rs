@@ -45,7 +45,7 @@ impl RotationEnvironment {
     pub async fn start(number: Option<u64>) -> Self {
         let graph = Graph::start().await;
         let conditions = number.map(Conditions::of);
-        let base = Environment::start_with(number.map_or(Kind::Plain, kind_of), |env| {
+        let base = Environment::start_with(number.map_or(Kind::Plain, kind_of), true, |env| {
             graph.time_scale(TIME_SCALE);
             graph.connect(&env.entra);
             graph.set_application(TENANT, BYSTANDER, &[]);
@@ -86,6 +86,7 @@ impl RotationEnvironment {
 
     /// Ends all faults, and waits for the last effect of a write.
     pub async fn end_faults(&self, runs: &[Run]) {
+        self.base.end_write_failures();
         self.graph.clear_faults();
         self.base.env.woodpecker.clear_faults();
         let all: Vec<(&str, bool)> = runs.iter().map(|run| (run.client.as_str(), true)).collect();

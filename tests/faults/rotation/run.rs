@@ -25,6 +25,9 @@ const READY: Duration = Duration::from_secs(20);
 /// The value of the last request of a new client secret.
 pub const LAST_REQUEST: &str = "last";
 
+/// The uid of the object with the same app in another cluster.
+const OTHER_UID: &str = "0a7d6f0e-2b83-4b1c-9a59-6f2f1a0c7d31";
+
 pub struct Run {
     pub script: Script,
     pub account: String,
@@ -33,6 +36,8 @@ pub struct Run {
     pub client: String,
     /// The client secrets that a person made, with whether that person removed it.
     pub hand_made: Vec<(String, bool)>,
+    /// The client secrets of the operator of another cluster.
+    pub foreign: Vec<String>,
     pub expectation: Expectation,
     rotates: bool,
     requests: usize,
@@ -75,6 +80,7 @@ impl Run {
             name,
             client,
             hand_made: vec![(first.key_id, false)],
+            foreign: Vec::new(),
             expectation: Expectation::NotCreated,
             requests: 0,
         }
@@ -132,6 +138,11 @@ impl Run {
                 if let Some((key_id, is_removed)) = self.hand_made.get_mut(1) {
                     *is_removed = graph.remove_by_hand(TENANT, &self.client, key_id);
                 }
+            }
+            Act::AddInOtherCluster => {
+                let name = format!("graph-credentials.io/{OTHER_UID}/{}", self.foreign.len());
+                let made = graph.add_by_hand(TENANT, &self.client, &name, END).expect("an end");
+                self.foreign.push(made.key_id);
             }
             Act::AwaitReady => {
                 let patience = self.script.environment.map_or(PATIENCE, |_| READY);

@@ -8,7 +8,7 @@ use kit::graph::{Fault, Op as GraphOp, Propagation, ReadLag, RetryAfter};
 use kit::woodpecker::Op;
 
 use crate::kill_point::KillPoint;
-use crate::kind::{Hold, Kind, holds};
+use crate::kind::{Hold, Kind, failed_writes, holds};
 use crate::outcome::Outcome;
 use crate::rng::Rng;
 use crate::script::{Kill, Policy, WIDTH, environment_of, kills_at};
@@ -78,6 +78,8 @@ pub enum Act {
     /// A person makes a client secret, and removes the last one so made.
     AddByHand,
     RemoveByHand,
+    /// The operator of another cluster makes a client secret for its own object with the same app.
+    AddInOtherCluster,
     /// Waits until the object is Ready and has no step of a rotation open.
     AwaitReady,
     /// Waits until a request has met a fault.
@@ -129,6 +131,7 @@ impl Script {
         script.live(&mut rng);
         script.disturb(&mut rng);
         script.fail(&mut rng);
+        script.share(&mut rng);
         script.acts.sort_by_key(|(at, _)| *at);
         script
     }
@@ -212,6 +215,13 @@ impl Script {
             if rng.percent(50) {
                 self.acts.push((at + rng.within(100..4_000), Act::RemoveByHand));
             }
+        }
+    }
+
+    /// What the operator of another cluster does, for an object with the same app.
+    fn share(&mut self, rng: &mut Rng) {
+        for _ in 0..rng.pick(&[0, 0, 1, 2]) {
+            self.acts.push((rng.within(0..SPAN), Act::AddInOtherCluster));
         }
     }
 
@@ -328,6 +338,9 @@ impl fmt::Display for Script {
         writeln!(f, "{:?}", Conditions::of(environment))?;
         for Hold { from, lasts, of_leader, path } in holds(environment) {
             writeln!(f, "{from:>5} ms watches {path:?} delayed for {lasts} ms, of the leader: {of_leader}")?;
+        }
+        for it in failed_writes(environment) {
+            writeln!(f, "{:>5} ms {} writes of {} fail: {:?}", it.from, it.times, it.path, it.failure)?;
         }
         for kill in kills(environment) {
             writeln!(f, "{:>5} ms SIGKILL at {:?} + {} µs", kill.from, kill.at, kill.lag)?;

@@ -1,5 +1,5 @@
 //! A reverse proxy for a Kubernetes API on loopback. It can delay watches, stop in the middle of a response,
-//! and switch to another API server.
+//! fail writes, and switch to another API server.
 //!
 //! It sends requests with the rights of the given client, so its own clients need none.
 
@@ -7,13 +7,13 @@ use std::future::pending;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::{fs, io};
 
-use http::header::{AUTHORIZATION, CONNECTION, HOST, TRANSFER_ENCODING};
-use http::{Request, Response, Uri};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, TRANSFER_ENCODING};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::server::conn::http1;
@@ -24,6 +24,8 @@ use kube::client::Body as KubeBody;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
+
+use crate::double::lock;
 
 /// A proxy. Stops when dropped.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ struct Shared {
     secret_requests: AtomicUsize,
     /// Connections that carried one of these requests.
     secret_connections: AtomicUsize,
+    /// The writes that failed, by path.
+    failed_writes: Mutex<Vec<(String, WriteFailure)>>,
 }
 
 #[derive(Clone)]
@@ -49,6 +53,26 @@ struct State {
     /// Watches whose path contains this are delayed.
     held: Option<String>,
     stalled: Option<Stall>,
+    failing: Vec<FailingWrites>,
+}
+
+/// How a write fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WriteFailure {
+    /// The API server rejects it, and it has no effect.
+    Rejected,
+    /// The connection breaks before the API server receives it.
+    NotSent,
+    /// It takes effect, and the connection breaks before the response.
+    ResponseLost,
+}
+
+/// The next writes whose path contains this fail.
+#[derive(Clone)]
+struct FailingWrites {
+    path: String,
+    left: usize,
+    failure: WriteFailure,
 }
 
 /// What happens to requests whose path contains this.
@@ -76,11 +100,12 @@ impl ApiProxy {
     pub async fn start(client: Client) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
-        let state = State { client, switches: 0, held: None, stalled: None };
+        let state = State { client, switches: 0, held: None, stalled: None, failing: Vec::new() };
         let shared = Arc::new(Shared {
             state: watch::Sender::new(state),
             secret_requests: AtomicUsize::new(0),
             secret_connections: AtomicUsize::new(0),
+            failed_writes: Mutex::default(),
         });
         let task = tokio::spawn(accept(listener, shared.clone()));
         Ok(Self { port, shared, task })
@@ -135,6 +160,23 @@ impl ApiProxy {
     /// Ends the stall for new requests.
     pub fn recover(&self) {
         self.shared.state.send_modify(|state| state.stalled = None);
+    }
+
+    /// Fails the next `n` writes whose path contains this.
+    pub fn fail_writes(&self, path: &str, n: usize, failure: WriteFailure) {
+        let failing = FailingWrites { path: path.to_owned(), left: n, failure };
+        self.shared.state.send_modify(|state| state.failing.push(failing));
+    }
+
+    /// From now on, no write fails.
+    pub fn end_write_failures(&self) {
+        self.shared.state.send_modify(|state| state.failing.clear());
+    }
+
+    /// The writes that failed, by path.
+    #[must_use]
+    pub fn failed_writes(&self) -> Vec<(String, WriteFailure)> {
+        lock(&self.shared.failed_writes).clone()
     }
 
     /// Cuts every connection, and forwards with that client from now on.
@@ -226,9 +268,18 @@ async fn response(
         pending::<()>().await;
     }
     let watched = is_watch(&parts.uri).then(|| parts.uri.path().to_owned());
+    let failure = (parts.method != Method::GET).then(|| shared.write_failure(parts.uri.path())).flatten();
+    match failure {
+        Some(WriteFailure::Rejected) => return Ok(rejection()),
+        Some(WriteFailure::NotSent) => return Err(broken()),
+        Some(WriteFailure::ResponseLost) | None => {}
+    }
     let body = body.collect().await.map_err(kube::Error::HyperError)?.to_bytes();
     let client = shared.state.borrow().client.clone();
     let response = client.send(Request::from_parts(parts, KubeBody::from(body.to_vec()))).await?;
+    if failure.is_some() {
+        return Err(broken());
+    }
     let (mut parts, body) = response.into_parts();
     for header in [CONNECTION, TRANSFER_ENCODING] {
         parts.headers.remove(header);
@@ -268,6 +319,26 @@ async fn forward(
     }
 }
 
+/// The error that ends a connection without a response.
+fn broken() -> kube::Error {
+    kube::Error::Service("the proxy ends this connection".into())
+}
+
+/// What an API server answers whose etcd does not answer.
+fn rejection() -> Response<ForwardedBody> {
+    let status = serde_json::json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "InternalError", "code": 500,
+        "message": "Internal error occurred: etcdserver: request timed out",
+    });
+    let (sender, receiver) = mpsc::channel(1);
+    // There is room for one.
+    let _ = sender.try_send(Ok(Frame::data(Bytes::from(status.to_string()))));
+    let mut response = Response::new(ForwardedBody(receiver));
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
 fn is_watch(uri: &Uri) -> bool {
     uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "watch=true" || pair == "watch=1"))
 }
@@ -279,6 +350,23 @@ fn is_secret_request(uri: &Uri) -> bool {
 // === impl Shared ===
 
 impl Shared {
+    /// How this write fails, if it does.
+    fn write_failure(&self, path: &str) -> Option<WriteFailure> {
+        let mut failure = None;
+        self.state.send_if_modified(|state| {
+            let next = state.failing.iter_mut().find(|it| it.left > 0 && path.contains(&it.path));
+            if let Some(next) = next {
+                next.left -= 1;
+                failure = Some(next.failure);
+            }
+            state.failing.retain(|it| it.left > 0);
+            false
+        });
+        let failure = failure?;
+        lock(&self.failed_writes).push((path.to_owned(), failure));
+        Some(failure)
+    }
+
     /// Whether a response for this path stops before its end (`true`) or does not begin (`false`).
     fn stalls(&self, uri: &Uri) -> Option<bool> {
         let mut stalls = None;
