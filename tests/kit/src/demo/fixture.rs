@@ -1,5 +1,5 @@
-//! The parts of the demo: a cluster with the CRDs, a double of Entra, the REST API of the operator's program
-//! as Woodpecker, and the operator, each as its own process.
+//! The parts of the demo: a cluster with the CRDs, doubles of Entra and Microsoft Graph, the REST API of the
+//! operator's program as Woodpecker, and the operator.
 
 use std::io::{Read as _, pipe};
 use std::path::{Path, PathBuf};
@@ -22,11 +22,16 @@ use super::sandbox::{self, Sandbox};
 use super::screen::Screen;
 use crate::cluster::Cluster;
 use crate::entra::Entra;
+use crate::graph::Graph;
 use crate::process::Process;
 
 pub(super) const TENANT: &str = "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32";
 pub(super) const CLIENT: &str = "e1c6ac69-480e-4a17-9b85-3467967bd179";
 pub(super) const OTHER_CLIENT: &str = "5c1f0a4e-8f4b-4f0e-9d43-2b6a1e7d9a10";
+/// The app whose client secret rotates, and the app with which the operator changes it.
+pub(super) const ROTATING_CLIENT: &str = "93d5a1f7-64b2-4c3e-8d1a-0e2b7c9f4a55";
+const IDENTITY: &str = "7d0f3a86-5a53-4a76-a4b0-5f8f6a1c9e02";
+pub(super) const IDENTITY_SECRET: &str = "identity-value";
 pub(super) const NAMESPACE: &str = "mail";
 
 /// The namespace of the operator's own objects.
@@ -36,15 +41,16 @@ const OPERATOR_NAMESPACE: &str = "default";
 pub(super) const GOOD_SECRETS: [&str; 3] = ["first-value", "second-value", "third-value"];
 
 /// How many times shorter the operator's waits are; a wrong secret is final after three seconds.
-const TIME_SCALE: &str = "20";
+const TIME_SCALE: u32 = 20;
 const PROPAGATION_WINDOW: &str = "60s";
 
-/// How long a step may take.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a step may take. A client secret is removed only after five minutes of readings, which are 15 s here.
+const TIMEOUT: Duration = Duration::from_secs(45);
 
 pub(super) struct Fixture {
     pub(super) cluster: Cluster,
     pub(super) entra: Entra,
+    pub(super) graph: Graph,
     pub(super) woodpecker: Sandbox,
     program: PathBuf,
     client: Client,
@@ -73,6 +79,19 @@ async fn apply(client: &Client, manifest: &str, values: &[(&str, &str)]) -> Resu
     Ok(())
 }
 
+/// A double of Microsoft Graph, with an app that has no client secrets and whose owner is the identity.
+async fn start_graph(entra: &Entra) -> Graph {
+    let graph = Graph::start().await;
+    graph.time_scale(TIME_SCALE);
+    graph.connect(entra);
+    entra.add_app(TENANT, ROTATING_CLIENT);
+    graph.set_application(TENANT, ROTATING_CLIENT, &[]);
+    graph.add_owner(TENANT, ROTATING_CLIENT, IDENTITY);
+    entra.set_roles(TENANT, IDENTITY, &["Application.ReadWrite.OwnedBy"]);
+    entra.set_secrets(TENANT, IDENTITY, &[IDENTITY_SECRET]);
+    graph
+}
+
 // === impl Fixture ===
 
 impl Fixture {
@@ -87,7 +106,8 @@ impl Fixture {
             entra.add_app(TENANT, client);
             entra.set_secrets(TENANT, client, &GOOD_SECRETS);
         }
-        screen.line("a double of Microsoft Entra listens on 127.0.0.1");
+        let graph = start_graph(&entra).await;
+        screen.line("doubles of Microsoft Entra and Microsoft Graph listen on 127.0.0.1");
         let client = cluster.client()?;
         apply(&client, sandbox::SETUP_YAML, &[("(the API key)", sandbox::API_KEY)]).await?;
         let woodpecker = Sandbox::start(operator, &cluster, &entra).await?;
@@ -100,13 +120,14 @@ impl Fixture {
             .args(["--operator-namespace", OPERATOR_NAMESPACE, "--watch-namespace", NAMESPACE])
             .args(["--microsoft-authority", &entra.url()])
             .args(["--allowed-woodpecker-url", &woodpecker.base_url()])
-            .args(["--time-scale", TIME_SCALE, "--propagation-window", PROPAGATION_WINDOW])
+            .args(["--entra-identities", "--microsoft-graph", &graph.url()])
+            .args(["--time-scale", &TIME_SCALE.to_string(), "--propagation-window", PROPAGATION_WINDOW])
             .log(cluster.dir().join("operator.log"))
             .spawn()
             .await?;
         screen.line(&format!("the operator runs as process {}", process.pid()));
         let program = operator.to_owned();
-        Ok(Self { cluster, entra, woodpecker, program, client, operator: process })
+        Ok(Self { cluster, entra, graph, woodpecker, program, client, operator: process })
     }
 
     /// Stops the operator as Kubernetes would, and then the cluster.
@@ -178,9 +199,15 @@ impl Fixture {
 
     /// Runs a command of the operator's program on its own store; returns the output.
     pub(super) async fn command(&self, args: &[&str]) -> Result<String, Difference> {
+        let common = ["--operator-namespace", OPERATOR_NAMESPACE, "--watch-namespace", NAMESPACE];
+        self.run(&[args, &common].concat()).await
+    }
+
+    /// Runs a command of the operator's program; returns the output.
+    pub(super) async fn run(&self, args: &[&str]) -> Result<String, Difference> {
         let mut command = Command::new(&self.program);
-        command.args(args).args(["--operator-namespace", OPERATOR_NAMESPACE, "--watch-namespace", NAMESPACE]);
-        command.env("KUBECONFIG", self.cluster.kubeconfig_path()).env("GCO_TIME_SCALE", TIME_SCALE);
+        command.args(args).env("KUBECONFIG", self.cluster.kubeconfig_path());
+        command.env("GCO_TIME_SCALE", TIME_SCALE.to_string());
         // Standard output and standard error, in order.
         let (mut reader, writer) = pipe()?;
         command.stdout(writer.try_clone()?).stderr(writer);
@@ -233,6 +260,11 @@ impl Fixture {
     fn credentials(&self) -> Api<DynamicObject> {
         let gvk = GroupVersionKind::gvk("graph-credentials.io", "v1alpha1", "MicrosoftGraphCredential");
         Api::namespaced_with(self.client.clone(), NAMESPACE, &ApiResource::from_gvk(&gvk))
+    }
+
+    /// The operator's log.
+    pub(super) fn log(&self) -> String {
+        self.operator.log()
     }
 
     /// The end of the operator's log.

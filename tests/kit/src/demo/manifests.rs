@@ -56,3 +56,38 @@ spec:
   destination:
     store: {}
 ";
+
+/// In the operator's namespace.
+pub(super) const IDENTITY_YAML: &str = "\
+apiVersion: v1
+kind: Secret
+metadata: { name: rotator, namespace: default }
+stringData: { client-secret: (the secret of the identity) }
+---
+apiVersion: graph-credentials.io/v1alpha1
+kind: EntraIdentity
+metadata: { name: rotator, namespace: default }
+spec:
+  tenantId: bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32
+  clientId: 7d0f3a86-5a53-4a76-a4b0-5f8f6a1c9e02
+  auth:
+    clientSecretRef: { name: rotator }
+  grants:
+    - namespaces: [mail]
+      tenantId: bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32
+      clientIds: [93d5a1f7-64b2-4c3e-8d1a-0e2b7c9f4a55]
+";
+
+pub(super) const ROTATION_YAML: &str = "\
+apiVersion: graph-credentials.io/v1alpha1
+kind: MicrosoftGraphCredential
+metadata: { name: sales-apac, namespace: mail }
+spec:
+  tenantId: bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32
+  clientId: 93d5a1f7-64b2-4c3e-8d1a-0e2b7c9f4a55
+  entra:
+    identityRef: { name: rotator }
+  rotation: {}
+  destination:
+    woodpecker: { accountRef: { name: agency } }
+";

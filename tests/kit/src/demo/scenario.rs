@@ -1,5 +1,7 @@
-//! The steps of the demo: nine steps from apply to delete and to the store, each with the manifest, the
+//! The steps of the demo: from apply to delete, to the store and to rotation, each with the manifest, the
 //! visible result, and the checks.
+
+mod rotation;
 
 use std::time::Duration;
 
@@ -46,6 +48,9 @@ pub(super) async fn run(fixture: &Fixture, screen: &Screen) -> bool {
     runner.step("delete with Delete: the credential is removed, and nothing else", Runner::delete).await;
     runner.step("destination.store: encrypted in the cluster, no plaintext in etcd", Runner::store).await;
     runner.step("rotate the key of the store: every record is re-encrypted", Runner::rotate_key).await;
+    runner
+        .step("rotation: the operator creates the client secret, and replaces it", Runner::rotate_at_entra)
+        .await;
     runner.summary()
 }
 
