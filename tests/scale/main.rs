@@ -6,11 +6,13 @@
 #[allow(dead_code, unused_imports)]
 #[path = "../integration/harness/mod.rs"]
 mod harness;
+#[allow(dead_code)]
 #[path = "../integration/keyring_access.rs"]
 mod keyring_access;
 mod many;
 mod neighbours;
 mod re_encryption;
+mod readings;
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -57,6 +59,7 @@ async fn figures() {
     re_encryption::five_thousand_records_under_another_key(&mut report).await;
     many::a_thousand_objects_at_one_account(&mut report).await;
     neighbours::twenty_accounts_side_by_side(&mut report).await;
+    readings::a_thousand_apps_in_fifty_tenants(&mut report).await;
     if let Some(path) = std::env::var_os("SCALE_REPORT") {
         std::fs::write(kit::workspace().join(path), report.0).expect("the report can be written");
     }
