@@ -14,7 +14,9 @@ use self::rights::Subject;
 use crate::api::NamespacedName;
 use crate::cli::cluster::{ClusterArgs, OperatorArgs, ServedArgs};
 use crate::cli::output::ReportFormat;
-use crate::config::{FinalizerSettings, LeaderSettings, NetworkSettings, ObjectName, WoodpeckerSettings};
+use crate::config::{
+    FinalizerSettings, GraphSettings, LeaderSettings, NetworkSettings, ObjectName, WoodpeckerSettings,
+};
 use crate::core::timing::Timing;
 
 /// Arguments of `check`.
@@ -84,6 +86,9 @@ pub(super) struct CheckArgs {
 
     #[command(flatten)]
     network: NetworkSettings,
+
+    #[command(flatten)]
+    graph: GraphSettings,
 
     #[command(flatten)]
     cluster: ClusterArgs,

@@ -28,8 +28,20 @@ pub struct FederatedTokenSettings {
 
 /// Whether and how the operator uses `EntraIdentity` objects.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Entra identities")]
 pub struct IdentitySettings {
+    /// Whether it does, and where Microsoft Graph is.
+    #[command(flatten)]
+    pub graph: GraphSettings,
+
+    /// The tokens of the ServiceAccount.
+    #[command(flatten)]
+    pub federated: FederatedTokenSettings,
+}
+
+/// Whether the operator uses `EntraIdentity` objects, and where Microsoft Graph is.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Entra identities")]
+pub struct GraphSettings {
     /// Use the EntraIdentity objects in the operator's namespace to sign in to Microsoft Graph. Needs the CRD
     /// `entraidentities.graph-credentials.io` and the right to list, watch and update them there
     #[arg(long, env = "GCO_ENTRA_IDENTITIES")]
@@ -43,8 +55,4 @@ pub struct IdentitySettings {
         value_name = "URL"
     )]
     pub microsoft_graph: BaseUrl,
-
-    /// The tokens of the ServiceAccount.
-    #[command(flatten)]
-    pub federated: FederatedTokenSettings,
 }

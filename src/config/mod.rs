@@ -15,7 +15,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use thiserror::Error;
 
 pub use self::base_url::BaseUrl;
-pub use self::identity::{FederatedTokenSettings, IdentitySettings};
+pub use self::identity::{FederatedTokenSettings, GraphSettings, IdentitySettings};
 pub use self::metrics::MetricsSettings;
 pub use self::object_name::ObjectName;
 pub use self::rest::{RestSettings, ServeSettings};

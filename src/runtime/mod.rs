@@ -73,7 +73,7 @@ pub async fn serve(settings: ServeSettings, log_filter: LogFilter) -> anyhow::Re
 /// Runs the controller, and the REST API beside it if it is enabled.
 async fn operate(settings: &RunSettings, process: &Process<'_>) -> anyhow::Result<()> {
     let Some(clients) = Clients::connect(process).await? else { return Ok(()) };
-    if settings.identities.entra_identities {
+    if settings.identities.graph.entra_identities {
         let crds = crds::wait_for_identities(&clients.cluster.client, process);
         if process.stop.run_until_cancelled(crds).await.flatten().is_none() {
             return Ok(());
@@ -156,7 +156,7 @@ impl Operator<'_> {
         let Process { timing, readiness, metrics, stop, .. } = self.process;
         let senders = QueueSenders::default();
         let identity_namespace =
-            settings.identities.entra_identities.then(|| clients.cluster.namespace.clone());
+            settings.identities.graph.entra_identities.then(|| clients.cluster.namespace.clone());
         let index = Index::new(Scope::of(&settings.process.watch_namespaces));
         let index = Arc::new(match &identity_namespace {
             Some(namespace) => index.with_identities(namespace.clone()),
@@ -216,7 +216,7 @@ impl Operator<'_> {
         let Self { settings, clients, process, .. } = self;
         let config = GraphConfig {
             http: clients.http.clone(),
-            roots: GraphRoots::new(settings.identities.microsoft_graph.clone()),
+            roots: GraphRoots::new(settings.identities.graph.microsoft_graph.clone()),
             leadership,
             metrics: process.metrics.clone(),
         };

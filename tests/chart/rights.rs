@@ -129,6 +129,12 @@ fn identities_are_readable_in_the_operators_namespace_and_only_if_they_are_used(
     let of_operator = (json!(["get", "list", "watch", "patch"]), Value::Null);
     assert_eq!(rights_to("entraidentities", &on), [of_users, of_operator], "patch is for the finalizer");
     assert_eq!(rights_to("entraidentities/status", &on), [(json!(["update"]), Value::Null)]);
+    let without_finalizers = json!({
+        "entraIdentities": {"enabled": true}, "watchNamespaces": ["mail"], "rbac": {"clusterWideCRDs": false}
+    });
+    let of_operator = (json!(["get", "list", "watch"]), Value::Null);
+    assert!(rights_to("entraidentities", &without_finalizers).contains(&of_operator));
+    assert!(!format!("{:?}", rights_to("entraidentities", &without_finalizers)).contains("patch"));
     let rendered = render(&on);
     let own = rendered.get("Role", "-own");
     assert_eq!(own["metadata"]["namespace"], NAMESPACE);

@@ -79,6 +79,12 @@ dnsConfig:
 {{- with .Values.microsoftAuthority }}
 - {{ printf "--microsoft-authority=%s" . | quote }}
 {{- end }}
+{{- if .Values.entraIdentities.enabled }}
+- --entra-identities
+{{- end }}
+{{- with .Values.microsoftGraph }}
+- {{ printf "--microsoft-graph=%s" . | quote }}
+{{- end }}
 {{- range .Values.dnsServers }}
 - {{ printf "--dns-server=%s" . | quote }}
 {{- end }}
@@ -164,9 +170,6 @@ containers:
       {{- end }}
       {{- include "operator.checkedArgs" . | nindent 6 }}
       - "--processes={{ max 1 (add (int .Values.replicaCount) (int .Values.restApi.separateReplicas)) }}"
-      {{- with .Values.microsoftGraph }}
-      - {{ printf "--microsoft-graph=%s" . | quote }}
-      {{- end }}
       {{- if .Values.allowUnverified }}
       - --allow-unverified
       {{- end }}
@@ -175,9 +178,6 @@ containers:
       {{- end }}
       {{- with .Values.maxConcurrentReconciles }}
       - "--max-concurrent-reconciles={{ . }}"
-      {{- end }}
-      {{- if .Values.entraIdentities.enabled }}
-      - --entra-identities
       {{- end }}
       {{- if .Values.restApi.enabled }}
       {{- if not (or .Values.restApi.tlsSecretName .Values.restApi.insecureHttp) }}

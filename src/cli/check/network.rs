@@ -17,13 +17,16 @@ const MAX_SKEW: i64 = 60;
 const REACH: &str =
     "check DNS, firewall, HTTPS_PROXY and NO_PROXY, and --ca-bundle for a proxy that inspects TLS";
 
-/// Reaches Microsoft and each allowed URL of Woodpecker with one request without a secret.
+/// Reaches Microsoft, Microsoft Graph if identities are in use, and each allowed URL of Woodpecker with one request without a secret.
 pub(super) async fn check(args: &CheckArgs, checks: &mut Checks) {
     let http = match crate::cli::http_clients(&args.network.egress) {
         Ok(http) => http,
         Err(error) => return checks.add(Finding::failed("network", chain(&error), REACH)),
     };
     reach(&http, "Microsoft", &args.network.microsoft_authority, checks).await;
+    if args.graph.entra_identities {
+        reach(&http, "Microsoft Graph", &args.graph.microsoft_graph, checks).await;
+    }
     for url in &args.woodpecker.allowed_urls {
         reach(&http, "Woodpecker", url, checks).await;
     }

@@ -51,6 +51,15 @@ const REST: [Right; 2] = [
     (GROUP, "sealedgraphcredentials", "status", &["update"]),
 ];
 
+/// What it needs in its own namespace to use identities.
+const IDENTITIES: [Right; 2] = [
+    (GROUP, "entraidentities", "", &["get", "list", "watch"]),
+    (GROUP, "entraidentities", "status", &["update"]),
+];
+
+/// What else it needs there to protect an identity from deletion.
+const PROTECTED_IDENTITIES: Right = (GROUP, "entraidentities", "", &["patch"]);
+
 /// To create its keyring, in its own namespace. RBAC cannot limit `create` to a name.
 const NEW_KEYRING: Right = ("", "secrets", "", &["create"]);
 
@@ -119,7 +128,7 @@ pub(super) async fn of_operator(cluster: &Cluster, subject: &Subject, args: &Che
     report(
         "rights",
         denied(&cluster.client, subject, served.chain(own)).await,
-        "grant them with the roles of the chart (rbac.create), or fix the flags that say what the operator uses: --watch-namespace, --secret-access, --enable-finalizers, --keyring-secret, --leader-election-lease and --rest-api-keys-secret",
+        "grant them with the roles of the chart (rbac.create), or fix the flags that say what the operator uses: --watch-namespace, --secret-access, --enable-finalizers, --keyring-secret, --leader-election-lease, --entra-identities and --rest-api-keys-secret",
         checks,
     );
 }
@@ -142,7 +151,7 @@ fn served(args: &CheckArgs) -> Vec<Right> {
     rights
 }
 
-/// What the operator needs in its own namespace: its keyring, its Lease and its API keys, by name.
+/// What the operator needs in its own namespace: identities, and its keyring, its Lease and its API keys by name.
 fn own(args: &CheckArgs, namespace: &str) -> Vec<Required> {
     // Only an operator that can list the records of all namespaces may delete a key that no record needs.
     let keyring: &'static [&'static str] =
@@ -153,6 +162,12 @@ fn own(args: &CheckArgs, namespace: &str) -> Vec<Required> {
         let lease: Right = ("coordination.k8s.io", "leases", "", &["get", "update"]);
         rights
             .extend([(NEW_LEASE, None), (lease, Some(args.leader.lease.leader_election_lease.to_string()))]);
+    }
+    if args.graph.entra_identities {
+        rights.extend(IDENTITIES.map(|right| (right, None)));
+        if args.finalizers.enable_finalizers {
+            rights.push((PROTECTED_IDENTITIES, None));
+        }
     }
     if let Some(api_keys) = &args.rest_api_keys_secret {
         rights.push((("", "secrets", "", &["get"]), Some(api_keys.to_string())));

@@ -76,6 +76,15 @@ async fn check_finds_nothing_wrong_with_a_default_installation() {
     let watching = check(&release.env, &["--service-account", ACCOUNT, "--secret-access", "watch"]).await;
     assert_eq!(watching.code, Some(3), "{watching:?}");
     assert!(found(&watching, "rights").contains("missing: list secrets; watch secrets"), "{watching:?}");
+
+    let graph = kit::graph::Graph::start().await;
+    let identities = ["--service-account", ACCOUNT, "--entra-identities", "--microsoft-graph", &graph.url()];
+    let identities = check(&release.env, &identities).await;
+    assert_eq!(identities.code, Some(3), "{identities:?}");
+    for right in ["get entraidentities", "patch entraidentities", "update entraidentities/status"] {
+        assert!(found(&identities, "rights").contains(right), "{right}: {identities:?}");
+    }
+    assert!(found(&identities, "Microsoft Graph").starts_with("ok"), "{identities:?}");
 }
 
 #[tokio::test]
