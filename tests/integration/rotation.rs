@@ -1,8 +1,10 @@
 //! Rotation: the operator creates, registers and removes client secrets of an app at Microsoft Entra.
 
 mod access;
+mod clusters;
 mod faults;
 mod lifecycle;
+mod memory;
 
 use graph_credential_operator::api::conditions::{ConditionStatus, ConditionType};
 use graph_credential_operator::api::{EntraIdentity, MicrosoftGraphCredential, RotationStatus};
