@@ -8,6 +8,8 @@ mod memory;
 
 use graph_credential_operator::api::conditions::{ConditionStatus, ConditionType};
 use graph_credential_operator::api::{EntraIdentity, MicrosoftGraphCredential, RotationStatus};
+use kit::api_proxy::{ApiProxy, write_kubeconfig};
+use kit::cluster::User;
 use kit::graph::{Graph, SecretRecord};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
@@ -36,6 +38,19 @@ async fn bare() -> (TestEnv, Graph) {
     env.woodpecker.check_validity_with(&env.entra);
     env.extra_args.extend(["--entra-identities".to_owned(), "--microsoft-graph".to_owned(), graph.url()]);
     (env, graph)
+}
+
+/// The same with a proxy in front of the API server.
+async fn start_behind_proxy() -> (TestEnv, Graph, ApiProxy) {
+    let (mut env, graph) = bare().await;
+    let proxy = ApiProxy::start(env.cluster.client_for(User::Operator).unwrap()).await.unwrap();
+    let kubeconfig = env.cluster.dir().join(format!("{}-proxy.kubeconfig", env.namespace));
+    write_kubeconfig(&kubeconfig, &proxy.url(), None).unwrap();
+    env.user = Some(kubeconfig);
+    env.start_operator().await;
+    identity(&env, json!([grant(&env.namespace, TENANT, CLIENT)])).await;
+    env.account("agency", json!({})).await;
+    (env, graph, proxy)
 }
 
 /// The identity may change this app, which has no client secrets.

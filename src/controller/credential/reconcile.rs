@@ -62,12 +62,14 @@ pub async fn run(context: &Context, own: &NamespacedName) -> Result<Completed> {
 
 async fn run_steps(context: &Context, session: &mut Session) -> Result<Completed> {
     for _ in 0..MAX_STEPS {
-        let step = match next_step(&session.observed, &context.policy, Timestamp::now()) {
+        // The report has the same clock, so that nothing becomes due between the two without being planned.
+        let now = Timestamp::now();
+        let step = match next_step(&session.observed, &context.policy, now) {
             Plan::Step(Step::Rename) if session.observed.has_unpersisted_changes => {
                 // Readiness does not wait for the name.
                 session.leave_queues(context);
                 let conclusion = Conclusion { state: ReconcileState::UpToDate, requeue: Requeue::WhenDue };
-                let completed = finish(context, session, &conclusion).await?;
+                let completed = finish(context, session, &conclusion, now).await?;
                 return Ok(Completed { requeue_after: Duration::ZERO, ..completed });
             }
             Plan::Step(step) => step,
@@ -78,7 +80,7 @@ async fn run_steps(context: &Context, session: &mut Session) -> Result<Completed
             Plan::Done(conclusion) => {
                 // The rest needs only the Kubernetes API.
                 session.leave_queues(context);
-                return finish(context, session, &conclusion).await;
+                return finish(context, session, &conclusion, now).await;
             }
         };
         if context.stop.is_cancelled() {
@@ -230,7 +232,12 @@ fn release_claims(context: &Context, session: &Session) {
 }
 
 /// Writes the status if it changed, and emits events.
-async fn finish(context: &Context, session: &mut Session, conclusion: &Conclusion) -> Result<Completed> {
+async fn finish(
+    context: &Context,
+    session: &mut Session,
+    conclusion: &Conclusion,
+    now: Timestamp,
+) -> Result<Completed> {
     let outcome = match conclusion.state {
         ReconcileState::UpToDate => Outcome::Success,
         ReconcileState::Waiting
@@ -251,8 +258,7 @@ async fn finish(context: &Context, session: &mut Session, conclusion: &Conclusio
     if let Some(left) = unreported_wait(context, observed, conclusion) {
         return Ok(Completed::new(outcome, left));
     }
-    let Report { mut status, events, requeue_after } =
-        report(observed, conclusion, &context.policy, Timestamp::now());
+    let Report { mut status, events, requeue_after } = report(observed, conclusion, &context.policy, now);
     let before = find(&observed.status.conditions, ConditionType::Ready).cloned();
     let ready = find(&status.conditions, ConditionType::Ready).cloned();
     let has_notice = events.iter().any(|event| event.action == expiry::ACTION);

@@ -1,5 +1,7 @@
 //! Whose apps are changed, and by which object.
 
+use kit::api_proxy::WriteFailure;
+
 use super::*;
 
 const TENANT_B: &str = "bbbbbbbb-aaf4-4f7c-9dc2-2c9160d1cb32";
@@ -186,4 +188,24 @@ async fn an_object_from_before_its_grant_begins_once_there_is_one() {
     identity(&env, json!([grant(&env.namespace, TENANT, CLIENT)])).await;
     env.wait_until_ready("sales-eu").await;
     assert_eq!(graph.live_secrets(TENANT, CLIENT).len(), 1);
+}
+
+#[tokio::test]
+async fn no_client_secret_is_created_while_the_identity_cannot_be_protected() {
+    let (env, graph, proxy) = start_behind_proxy().await;
+    proxy.fail_writes("/entraidentities/rotator", 1000, WriteFailure::Rejected);
+    env.credential("sales-eu", rotating()).await;
+    eventually("the finalizer could not be set, several times", || async {
+        let failed = proxy.failed_writes();
+        let of_object = failed.iter().filter(|(path, _)| path.ends_with("/entraidentities/rotator")).count();
+        if of_object >= 3 { Ok(()) } else { Err(format!("{failed:?}")) }
+    })
+    .await;
+    assert!(graph.history(TENANT, CLIENT).is_empty(), "{:?}", graph.history(TENANT, CLIENT));
+    proxy.end_write_failures();
+    env.wait_until_ready("sales-eu").await;
+    let identity = env.api::<EntraIdentity>().get("rotator").await.unwrap();
+    assert_eq!(identity.metadata.finalizers.unwrap_or_default().len(), 1);
+    assert_eq!(graph.live_secrets(TENANT, CLIENT).len(), 1);
+    assert_sound(&env, &["sales-eu"]).await;
 }

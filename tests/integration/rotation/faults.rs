@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kit::api_proxy::WriteFailure;
 use kit::graph::{Fault, Op, Propagation, ReadLag};
 
 use super::*;
@@ -127,4 +128,24 @@ async fn client_secrets_of_the_object_that_nothing_records_are_named_and_removed
         condition(object, ConditionType::UnknownOwnSecrets).is_none()
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_written_costs_no_registration_and_leaves_no_client_secret() {
+    let (env, graph, proxy) = start_behind_proxy().await;
+    let failures = [WriteFailure::ResponseLost, WriteFailure::NotSent, WriteFailure::Rejected];
+    for (at, failure) in failures.into_iter().enumerate() {
+        proxy.fail_writes("/sealedgraphcredentials", 1, failure);
+        let object = if at == 0 {
+            env.credential("sales-eu", rotating()).await;
+            env.wait_until_ready("sales-eu").await
+        } else {
+            rotate(&env, "sales-eu", &at.to_string()).await
+        };
+        assert_eq!(proxy.failed_writes().len(), at + 1, "{:?}", proxy.failed_writes());
+        // Whatever was created in vain is removed.
+        wait_for_only(&graph, &current_key(&object).unwrap()).await;
+        assert_eq!(env.remote().len(), 1);
+        assert_sound(&env, &["sales-eu"]).await;
+    }
 }
