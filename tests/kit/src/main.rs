@@ -17,7 +17,7 @@ const USAGE: &str = "\
 usage: kit assets [etcd | kube-apiserver | kube-controller-manager | kubectl | helm
                    | promtool | prometheus | gitops | registry]...
        kit demo --operator PROGRAM [--keep]
-       kit doubles CERTIFICATE KEY
+       kit doubles CERTIFICATE KEY ISSUER SUBJECT
        kit wait
        kit e2e";
 
@@ -26,8 +26,8 @@ fn main() -> ExitCode {
     match args.split_first() {
         Some((command, programs)) if command == "assets" => assets(programs),
         Some((command, flags)) if command == "demo" => demo(flags),
-        Some((command, [certificate, key])) if command == "doubles" => {
-            block_on(kit::doubles::serve(certificate.as_ref(), key.as_ref()))
+        Some((command, [certificate, key, issuer, subject])) if command == "doubles" => {
+            block_on(kit::doubles::serve(certificate.as_ref(), key.as_ref(), issuer, subject))
         }
         // A sidecar: it runs until it gets a signal to end.
         Some((command, [])) if command == "wait" => block_on(wait()),

@@ -13,7 +13,7 @@ use super::profile::Profile;
 use super::report::Report;
 use super::settings::{Image, Settings};
 use crate::demo::Difference;
-use crate::doubles::{CONTROL, MICROSOFT, WOODPECKER};
+use crate::doubles::{CONTROL, GRAPH, MICROSOFT, WOODPECKER};
 use crate::helm::Helm;
 use crate::tls::Authority;
 
@@ -25,6 +25,8 @@ pub(super) const OPERATOR: &str = "e2e-graph-credentials";
 pub(super) const RELEASE: &str = "graph-credential-operator";
 /// The API key of the REST API.
 const REST_KEY: &str = "4711.a-key-of-the-tenant";
+/// The ServiceAccount with whose tokens the identity signs in, that of the profile which sets every value.
+const FEDERATED: &str = "operator-of-mail";
 /// The doubles' namespace.
 const DOUBLES: &str = "e2e-doubles";
 
@@ -83,9 +85,11 @@ impl Fixture {
     }
 
     async fn start_doubles(&self, settings: &Settings) -> Result<(), Difference> {
-        let names = ["microsoft", "woodpecker"].map(|name| format!("{name}.{DOUBLES}.svc.cluster.local"));
+        let names =
+            ["microsoft", "graph", "woodpecker"].map(|name| format!("{name}.{DOUBLES}.svc.cluster.local"));
         let (certificate, key) = self.authority.issue(&names.each_ref().map(String::as_str))?;
         let labels = json!({"app": "doubles"});
+        let subject = format!("system:serviceaccount:{OPERATOR}:{FEDERATED}");
         let service = |name: &str, port: u16, target: u16| {
             json!({
                 "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": DOUBLES},
@@ -94,7 +98,7 @@ impl Fixture {
         };
         let container = json!({
             "name": "doubles", "image": settings.doubles_image, "imagePullPolicy": "IfNotPresent",
-            "args": ["doubles", "/tls/tls.crt", "/tls/tls.key"],
+            "args": ["doubles", "/tls/tls.crt", "/tls/tls.key", self.issuer().await?, subject],
             "readinessProbe": {"httpGet": {"path": "/", "port": CONTROL}, "periodSeconds": 1},
             "volumeMounts": [{"name": "tls", "mountPath": "/tls"}],
             "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}
@@ -112,6 +116,7 @@ impl Fixture {
                     "stringData": {"tls.crt": certificate, "tls.key": key}
                 }),
                 service("microsoft", 443, MICROSOFT),
+                service("graph", 443, GRAPH),
                 service("woodpecker", 443, WOODPECKER),
                 service("control", CONTROL, CONTROL),
                 json!({
@@ -121,6 +126,13 @@ impl Fixture {
             ])
             .await?;
         self.until_available(DOUBLES, "doubles", 1).await
+    }
+
+    /// The issuer of the cluster's ServiceAccount tokens.
+    async fn issuer(&self) -> Result<Value, Difference> {
+        let path = "/.well-known/openid-configuration";
+        let found: Value = self.cluster.request(http::Request::get(path), "").await?;
+        Ok(found["issuer"].clone())
     }
 
     /// Waits until that number of pods of a Deployment is available, and no others exist.
@@ -276,6 +288,7 @@ fn values(image: &Image) -> Value {
         "image": {"repository": image.repository, "tag": image.version},
         "allowedWoodpeckerUrls": [base_url()],
         "microsoftAuthority": format!("https://microsoft.{DOUBLES}.svc.cluster.local"),
+        "microsoftGraph": format!("https://graph.{DOUBLES}.svc.cluster.local"),
         "caBundle": {"configMapName": "doubles-ca"},
         "extraArgs": [format!("--time-scale={TIME_SCALE}")],
         "propagationWindow": "60s",

@@ -6,6 +6,7 @@ mod leader_election;
 mod namespace_deletion;
 mod objects;
 mod operation;
+mod rotation;
 
 use std::path::PathBuf;
 
@@ -106,6 +107,13 @@ impl Scenario<'_> {
 
         self.rotate().await?;
         report.step("a rotated secret is verified and sent under the same ids");
+
+        if self.profile == Profile::EveryValue {
+            self.rotate_at_entra().await?;
+            report.step(
+                "an identity signs in with the token that the kubelet mounts; the operator creates a client secret with it, registers it, and removes both with the object",
+            );
+        }
 
         self.use_the_rest_api().await?;
         report.step("the REST API creates, shows and deletes a credential, over TLS");
