@@ -222,6 +222,11 @@ pub struct UnknownSecret {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "timestamp::optional")]
     #[schemars(schema_with = "timestamp::optional_schema")]
     pub expires_at: Option<Time>,
+    /// Time of the reading that first showed it. The client secret in use is sent to Woodpecker again after that, before
+    /// this one is removed on request.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "timestamp::optional")]
+    #[schemars(schema_with = "timestamp::optional_schema")]
+    pub first_seen_time: Option<Time>,
 
     /// Fields that this version does not know.
     #[serde(flatten)]

@@ -228,17 +228,17 @@ pub fn next_step(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -
         return conclude(ReconcileState::Settling, Requeue::Settle(observed.settles_in));
     }
     if retry::is_verification_delayed(observed, now) {
-        return conclude(ReconcileState::Waiting, Requeue::AsPlanned);
+        let waiting = conclude(ReconcileState::Waiting, Requeue::AsPlanned);
+        return rotation::replace_rejected(observed, policy, now).unwrap_or(waiting);
     }
     let is_deferred = retry::is_waiting(observed, now);
     if !is_deferred && let Some(plan) = plan_recovery(observed) {
         return plan;
     }
     if let Source::Unusable(problem) = &observed.source {
-        if let Some(plan) = rotation::plan_first(observed, policy, now) {
-            return plan;
-        }
-        return conclude(ReconcileState::SourceUnusable, requeue_of_source(observed, problem, policy, now));
+        let requeue = requeue_of_source(observed, problem, policy, now);
+        return rotation::plan_first(observed, policy, now)
+            .unwrap_or_else(|| conclude(ReconcileState::SourceUnusable, requeue));
     }
     if let Some(wait) = rotation::spreads_for(observed, policy, now) {
         return conclude(ReconcileState::Waiting, Requeue::After(wait));
@@ -246,8 +246,8 @@ pub fn next_step(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -
     match verification_state(observed, policy, now) {
         VerificationState::Required => return Plan::Step(Step::Verify),
         VerificationState::Failed { problem, requeue } => {
-            return rotation::plan_rejected(observed, &problem, policy, now)
-                .unwrap_or_else(|| conclude(ReconcileState::NotVerified(problem), requeue));
+            return rotation::plan_rejected(observed, problem, policy, now)
+                .unwrap_or_else(|problem| conclude(ReconcileState::NotVerified(problem), requeue));
         }
         VerificationState::Passed => {}
     }

@@ -24,8 +24,11 @@ use crate::core::timing::Timing;
 /// First part of the display name of each client secret that an operator creates.
 const PREFIX: &str = "graph-credentials.io";
 
-/// Most earlier client secrets or attempts that the status holds; no client secret is created beyond that.
+/// Most earlier client secrets that are still to be removed; no client secret is created beyond that.
 pub const MAX_EARLIER: usize = 8;
+
+/// Most earlier client secrets, including those that are never removed, and most attempts, that the status holds.
+const MAX_IN_STATUS: usize = 16;
 
 /// Readings that must show the client secret in use before an earlier one is removed.
 const OBSERVATIONS: i32 = 3;
@@ -65,7 +68,7 @@ pub enum SecretRecord {
     /// There is no record, or it contains no client secret that the operator created.
     Missing,
     /// It cannot be decrypted, because its key is lost or it was changed.
-    Unreadable,
+    Unreadable { current: Option<Box<CreatedSecret>>, pending: Option<Box<CreatedSecret>> },
     /// It contains a client secret that another object stored.
     Foreign,
     /// It can be decrypted.
@@ -78,12 +81,8 @@ pub fn corrected(status: RotationStatus, record: &SecretRecord) -> RotationStatu
     let mut next = status;
     match record {
         SecretRecord::NotRead | SecretRecord::Foreign => return next,
-        SecretRecord::Missing | SecretRecord::Unreadable => {
-            // Their text is lost. They stay in use until another one is registered.
-            for lost in [next.current.take(), next.pending.take()].into_iter().flatten() {
-                supersede(&mut next, lost);
-            }
-        }
+        SecretRecord::Missing => lose(&mut next, &[]),
+        SecretRecord::Unreadable { current, pending } => lose(&mut next, &[current, pending]),
         SecretRecord::Readable { current, pending } => {
             let is_promoted = |it: &CreatedSecret| {
                 next.current.as_ref().is_some_and(|known| known.key_id == it.key_id)
@@ -123,6 +122,31 @@ pub fn corrected(status: RotationStatus, record: &SecretRecord) -> RotationStatu
         [&next.current, &next.pending].into_iter().flatten().map(|it| it.key_id.clone()).collect();
     next.earlier.retain(|earlier| !in_use.contains(&earlier.key_id));
     next
+}
+
+/// The text of all client secrets is lost, including those that only the record names. They stay in use until another one
+/// is registered.
+fn lose(status: &mut RotationStatus, in_record: &[&Option<Box<CreatedSecret>>]) {
+    let in_record = in_record.iter().filter_map(|it| it.as_deref().cloned());
+    let lost: Vec<CreatedSecret> =
+        [status.current.take(), status.pending.take()].into_iter().flatten().chain(in_record).collect();
+    for lost in lost {
+        supersede(status, lost);
+    }
+}
+
+/// Whether the status has room for another client secret, which may become an earlier one or an attempt.
+pub fn has_room(status: &RotationStatus) -> bool {
+    status.earlier.iter().filter(|it| !it.kept).count() < MAX_EARLIER
+        && status.earlier.len().max(status.earlier_attempts.len()) < MAX_IN_STATUS
+}
+
+/// When the next client secret may be created after attempts whose outcome is not known: later after each of them.
+pub fn next_attempt_at(status: &RotationStatus, timing: &Timing) -> Option<Timestamp> {
+    let last = status.earlier_attempts.iter().map(|it| it.start_time.0).max()?;
+    let doublings = u32::try_from(status.earlier_attempts.len()).unwrap_or(u32::MAX).min(8);
+    let gap = timing.secret_lookup.saturating_mul(1 << doublings);
+    Some(last + gap.min(timing.secret_attempt_gap))
 }
 
 /// The request for the rotation in progress is handled: a new client secret is registered, or it is the first one.
@@ -208,7 +232,7 @@ pub fn after_reading(
         let before = next.observations.take().filter(|it| it.key_id == shown.key_id);
         seen(before, &shown.key_id, now)
     });
-    next.unknown_secrets = unknown_secrets(&next, entries, uid);
+    next.unknown_secrets = unknown_secrets(&next, entries, uid, now);
     next
 }
 
@@ -289,7 +313,8 @@ fn seen(before: Option<Observations>, key_id: &str, now: Timestamp) -> Observati
 
 /// Whether Entra showed the client secret in use often enough over a long enough time.
 pub fn is_seen(status: &RotationStatus, timing: &Timing) -> bool {
-    status.observations.as_ref().is_some_and(|seen| {
+    let is_in_use = |key_id: &str| status.current.as_ref().is_some_and(|it| it.key_id == key_id);
+    status.observations.as_ref().filter(|seen| is_in_use(&seen.key_id)).is_some_and(|seen| {
         let lasted = Duration::try_from(seen.last_time.0.duration_since(seen.first_time.0));
         seen.count >= OBSERVATIONS && lasted.is_ok_and(|lasted| lasted >= timing.app_reading_confirmation)
     })
@@ -312,7 +337,13 @@ pub fn blocking_secrets(
 }
 
 /// Client secrets that are named for the object, and that nothing records.
-fn unknown_secrets(status: &RotationStatus, entries: &[AppSecret], uid: &str) -> Vec<UnknownSecret> {
+fn unknown_secrets(
+    status: &RotationStatus,
+    entries: &[AppSecret],
+    uid: &str,
+    now: Timestamp,
+) -> Vec<UnknownSecret> {
+    let at = Time(whole_second(now));
     let own = [&status.current, &status.pending].into_iter().flatten();
     // A restored object has another uid than the one for which they were created.
     let names =
@@ -325,9 +356,15 @@ fn unknown_secrets(status: &RotationStatus, entries: &[AppSecret], uid: &str) ->
     let unknown = entries.iter().filter_map(|entry| {
         let (name, key_id) = (entry.display_name.as_deref()?, entry.key_id.as_deref()?);
         let is_own = uids.iter().any(|uid| is_named_for(name, uid));
+        let before = status.unknown_secrets.iter().find(|it| it.key_id == key_id);
+        // One of an earlier object of this name stays known, even if nothing else of that object is left.
+        let is_own = is_own || (before.is_some() && is_of_operator(name));
         (is_own && !keys.contains(&key_id) && !names.contains(&name)).then(|| UnknownSecret {
             key_id: key_id.to_owned(),
             expires_at: entry.expires_at.map(Time),
+            first_seen_time: Some(
+                before.and_then(|it| it.first_seen_time.clone()).unwrap_or_else(|| at.clone()),
+            ),
             unknown: UnknownFields::default(),
         })
     });

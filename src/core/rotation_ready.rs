@@ -8,8 +8,8 @@ use crate::api::{EarlierSecret, REMOVE_UNKNOWN_SECRETS, RotationStatus};
 use crate::core::app_reading::AppAccess;
 use crate::core::model::{Observed, OperatorPolicy};
 use crate::core::plan::rotation::{overdue_at, renewal_at};
-use crate::core::rotation::MAX_EARLIER;
 use crate::core::rotation::failure::RotationFailure;
+use crate::core::rotation::has_room;
 use crate::core::{backoff, clock, expiry_confirmed};
 
 const TYPE: ConditionType = ConditionType::RotationReady;
@@ -62,6 +62,11 @@ fn problem(observed: &Observed, status: &RotationStatus, is_overdue: bool) -> Op
         }
         None => {}
     }
+    let is_left = |it: &EarlierSecret| !it.kept && it.removal_time.is_none();
+    if observed.app_access.is_none() && status.earlier.iter().any(is_left) {
+        let text = format!("without spec.entra nothing is removed at Entra{}", earlier(status));
+        return Some(Desired::unmet(TYPE, Reason::GrantMissing, text));
+    }
     if let Some(other) = observed.own_secrets.as_ref().and_then(|own| own.other.as_ref()) {
         let text = format!("MicrosoftGraphCredential {other} already rotates the client secrets of this app");
         return Some(Desired::unmet(TYPE, Reason::AlreadyManaged, text));
@@ -102,9 +107,10 @@ fn problem(observed: &Observed, status: &RotationStatus, is_overdue: bool) -> Op
 
 /// Why the status or the app has no room for another client secret.
 fn no_room(observed: &Observed, status: &RotationStatus) -> Option<Desired> {
-    if status.earlier.len() + status.earlier_attempts.len() >= MAX_EARLIER {
+    if !has_room(status) {
+        let (earlier, attempts) = (status.earlier.len(), status.earlier_attempts.len());
         let text = format!(
-            "{MAX_EARLIER} earlier client secrets are in their overlap or could not be removed, and no new one is created before: see status.rotation.earlier"
+            "{earlier} earlier client secrets are in their overlap or could not be removed, and the outcome of {attempts} creations is not known; no new one is created before that number falls: see status.rotation"
         );
         return Some(Desired::unmet(TYPE, Reason::TooManySecrets, text));
     }

@@ -46,6 +46,8 @@ timing! {
     secret_lookup_poll = Duration::from_mins(1);
     /// How long daily readings look for it after that.
     secret_search = Duration::from_hours(48);
+    /// The longest time between two creations of client secrets whose outcome is not known.
+    secret_attempt_gap = Duration::from_hours(6);
     /// How long a new client secret spreads through Entra before it replaces one that is in use. Woodpecker may reach other
     /// servers than the operator.
     secret_spread = Duration::from_mins(1);

@@ -232,11 +232,14 @@ async fn a_tenant_without_consent_or_permission_is_named_with_its_consent_url() 
     assert_eq!((problem.tenant_id.as_str(), problem.reason.as_str()), (OTHER_TENANT, "ConsentMissing"));
     assert_eq!(problem.consent_url.as_deref(), Some(url.as_str()));
 
-    let (_, metrics) = env.get("/metrics").await;
     let own = format!("{{namespace=\"{}\",name=\"agency\",reason=", env.namespace);
     let series = format!("graph_credential_identity_tenants_ready{own}\"TenantsNotReady\"}} 0\n");
-    assert!(metrics.contains(&series), "{metrics}");
-    assert!(metrics.contains(&format!("graph_credential_identity_ready{own}\"Authenticated\"}} 1\n")));
+    let ready = format!("graph_credential_identity_ready{own}\"Authenticated\"}} 1\n");
+    eventually("the metrics say so too", || async {
+        let (_, metrics) = env.get("/metrics").await;
+        if metrics.contains(&series) && metrics.contains(&ready) { Ok(()) } else { Err(metrics) }
+    })
+    .await;
     let kubeconfig = env.cluster.kubeconfig_for(User::Operator).display().to_string();
     let status = ["status", "--namespace", &env.namespace, "--kubeconfig", &kubeconfig];
     let printed = crate::command_line::run(&status, "").await;

@@ -5,6 +5,8 @@ mod clusters;
 mod faults;
 mod lifecycle;
 mod memory;
+mod outage;
+mod recovery;
 
 use graph_credential_operator::api::conditions::{ConditionStatus, ConditionType};
 use graph_credential_operator::api::{EntraIdentity, MicrosoftGraphCredential, RotationStatus};

@@ -68,6 +68,7 @@ fn rotation(step: &RotationStep, client: &str) -> String {
         RotationStep::Create => format!("create a client secret for app {client} at Microsoft Entra"),
         RotationStep::Confirm => "record that the new client secret is registered".to_owned(),
         RotationStep::DiscardPending => "give up the new client secret, which is not accepted".to_owned(),
+        RotationStep::Resend => "send the client secret in use to Woodpecker again".to_owned(),
         RotationStep::Release => "record that nothing uses the client secrets now".to_owned(),
         RotationStep::Remove(key_id) => format!("remove client secret {key_id} at Microsoft Entra"),
     }

@@ -11,6 +11,7 @@ use crate::controller::context::Context;
 use crate::controller::credential::observe::namespace_deleted_at;
 use crate::controller::error::Result;
 use crate::controller::{finalizers, orphans};
+use crate::core::event::EventBody;
 use crate::core::orphan::OrphanCause;
 
 /// What to do with a credential that does not match its schema and is being deleted.
@@ -39,11 +40,9 @@ pub async fn finalize(context: &Context, api: &Api<DynamicObject>, live: &Dynami
     }
     let id = live.data.pointer("/status/registration/credentialId").and_then(Value::as_i64);
     let what = id.map_or_else(|| "what it registered".to_owned(), |id| format!("credential {id}"));
-    let created = ["/status/rotation/current/keyId", "/status/rotation/pending/keyId"];
-    let created = created.iter().filter_map(|path| live.data.pointer(path)?.as_str());
-    let created: Vec<String> =
-        created.map(|key_id| format!(" with client secret {key_id} at Microsoft Entra")).collect();
-    let what = what + &created.concat();
+    let created = created_secrets(&live.data);
+    let created_text = format!(" with client secrets at Microsoft Entra: {}", created.join(", "));
+    let what = if created.is_empty() { what } else { what + &created_text };
     let regarding = live.object_ref(&ApiResource::erase::<MicrosoftGraphCredential>(&()));
     let text = |cause| {
         format!(
@@ -53,12 +52,34 @@ pub async fn finalize(context: &Context, api: &Api<DynamicObject>, live: &Dynami
     };
     if let Deletion::Orphan(cause) = deletion {
         orphans::log(&regarding, cause, &text(cause));
+    } else if !created.is_empty() {
+        tracing::warn!(namespace, object = live.name_any(), "{what} stays");
     }
     finalizers::set(&context.leadership, api, live, FINALIZER, false).await?;
     if let Deletion::Orphan(cause) = deletion {
         orphans::publish(context, &regarding, cause, text(cause)).await;
+    } else if !created.is_empty() {
+        let event = EventBody {
+            is_warning: true,
+            reason: "Retained",
+            action: "Delete",
+            text: format!("{what} stays: the object is invalid, so the operator removes nothing"),
+            request_ids: String::new(),
+        };
+        context.events.emit(&regarding, &event).await;
     }
     Ok(true)
+}
+
+/// The client secrets that were or may have been created for the object: their IDs, or else their names.
+fn created_secrets(object: &Value) -> Vec<String> {
+    let rotation = |field: &str| object.pointer(&format!("/status/rotation/{field}")).cloned();
+    let one = ["current", "pending", "attempt"].into_iter().filter_map(rotation);
+    let many = ["earlier", "earlierAttempts", "unknownSecrets"].into_iter().filter_map(rotation);
+    let many = many.filter_map(|list| list.as_array().cloned()).flatten();
+    let all = one.chain(many).filter(|it| it.get("removalTime").is_none_or(Value::is_null));
+    let named = all.filter_map(|it| Some(it.get("keyId").or(it.get("displayName"))?.as_str()?.to_owned()));
+    named.collect()
 }
 
 pub fn has_finalizer(live: &DynamicObject) -> bool {
@@ -86,6 +107,9 @@ fn deletion(object: &Value, is_grace_over: bool) -> Deletion {
         "/status/previousRegistrations/0",
         "/status/rotation/current",
         "/status/rotation/pending",
+        "/status/rotation/attempt",
+        "/status/rotation/earlier/0",
+        "/status/rotation/earlierAttempts/0",
     ]
     .into_iter()
     .any(|path| field(path).is_some_and(|it| !it.is_null()));

@@ -29,7 +29,7 @@ pub async fn protect(context: &Context, name: &str) -> Result<(), ReconcileError
     set(context, &api, &identity, true).await
 }
 
-/// Removes the finalizer of an identity that no credential needs, or that was deleted and has waited long enough. Returns how
+/// Adds a finalizer that is missing. Removes that of an identity that no credential needs, or that was deleted and has waited long enough. Returns how
 /// long to wait until the next attempt.
 pub(super) async fn release<K>(
     context: &Context,
@@ -39,12 +39,19 @@ pub(super) async fn release<K>(
 where
     K: Resource + Clone + DeserializeOwned + Debug,
 {
-    if !has_finalizer(object) {
-        return Ok(None);
-    }
     let (timing, name) = (&context.policy.timing, object.name_any());
-    let is_needed =
-        !context.index.are_credentials_listed() || context.index.needs_identity_for_deletion(&name);
+    let is_listed = context.index.are_credentials_listed();
+    if !has_finalizer(object) {
+        // It was restored without it, or credentials name another identity now.
+        let is_missing = object.meta().deletion_timestamp.is_none()
+            && context.policy.sets_finalizers
+            && is_listed
+            && context.index.has_secrets_of_identity(&name);
+        return if is_missing { set(context, api, object, true).await.map(|()| None) } else { Ok(None) };
+    }
+    let is_needed = !is_listed
+        || context.index.needs_identity_for_deletion(&name)
+        || context.index.has_invalid_credentials();
     if is_needed {
         let Some(deleted_at) = &object.meta().deletion_timestamp else { return Ok(None) };
         if deleted_at.0 + timing.namespace_grace > Timestamp::now() {

@@ -101,11 +101,21 @@ impl Index {
     pub fn needs_identity_for_deletion(&self, name: &str) -> bool {
         let objects = self.objects();
         objects.credentials.find(&Key::Identity(name)).any(|entry| {
-            let object = entry.object.0.as_ref().ok();
-            let rotation = object.and_then(|object| object.status.as_ref()?.rotation.as_deref());
-            object.is_some_and(|object| object.spec.rotation.is_some())
-                || rotation.is_some_and(RotationStatus::has_secrets)
+            let rotates = |object: &MicrosoftGraphCredential| object.spec.rotation.is_some();
+            entry.object.0.as_ref().is_ok_and(|object| rotates(object) || has_secrets(object))
         })
+    }
+
+    /// Whether credentials of the identity have client secrets at Entra.
+    pub fn has_secrets_of_identity(&self, name: &str) -> bool {
+        let objects = self.objects();
+        let mut entries = objects.credentials.find(&Key::Identity(name));
+        entries.any(|entry| entry.object.0.as_ref().is_ok_and(has_secrets))
+    }
+
+    /// Whether credentials do not match their schema, so that it is not known which identities they need.
+    pub fn has_invalid_credentials(&self) -> bool {
+        self.objects().credentials.entries().any(|entry| entry.object.0.is_err())
     }
 
     /// Whether the status of the object contradicts what is known of its identity.
@@ -121,6 +131,11 @@ impl Index {
         };
         objects.credentials.entries().filter(contradicts).map(Entry::name).collect()
     }
+}
+
+fn has_secrets(object: &MicrosoftGraphCredential) -> bool {
+    let rotation = object.status.as_ref().and_then(|status| status.rotation.as_deref());
+    rotation.is_some_and(RotationStatus::has_secrets)
 }
 
 // === impl Objects ===

@@ -63,7 +63,18 @@ impl Observed {
             SecretRecord::Readable { pending, .. } => pending.as_deref(),
             SecretRecord::NotRead
             | SecretRecord::Missing
-            | SecretRecord::Unreadable
+            | SecretRecord::Unreadable { .. }
+            | SecretRecord::Foreign => None,
+        }
+    }
+
+    /// The newest client secret in the record.
+    pub fn newest_in_record(&self) -> Option<&CreatedSecret> {
+        match &self.own_secrets.as_ref()?.record {
+            SecretRecord::Readable { current, pending } => Some(pending.as_deref().unwrap_or(current)),
+            SecretRecord::NotRead
+            | SecretRecord::Missing
+            | SecretRecord::Unreadable { .. }
             | SecretRecord::Foreign => None,
         }
     }

@@ -8,13 +8,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::conditions::{ConditionType, Reason, find};
-use crate::api::{CreatedSecret, DeletionPolicy, EarlierSecret, MicrosoftGraphCredential, RotationStatus};
+use crate::api::{
+    CreatedSecret, DeletionPolicy, EarlierSecret, MicrosoftGraphCredential, RotationStatus, UnknownSecret,
+};
 use crate::core::app_reading::AppAccess;
 use crate::core::model::{ConditionFailure, Observed, OperatorPolicy};
 use crate::core::plan::conclusion::{blocked_by_remote, conclude};
 use crate::core::plan::registration::wants_rotation_finalizer;
 use crate::core::plan::{Finalization, Plan, ReconcileState, Requeue, Step};
-use crate::core::rotation::{MAX_EARLIER, SecretRecord, is_named_for, is_seen};
+use crate::core::rotation::failure::RotationFailure;
+use crate::core::rotation::{SecretRecord, has_room, is_named_for, is_seen, next_attempt_at};
 use crate::core::timing::Timing;
 use crate::core::{backoff, clock};
 
@@ -31,6 +34,8 @@ pub enum RotationStep {
     DiscardPending,
     /// Persist that nothing uses the client secrets of a deleted object now.
     Release,
+    /// Persist that it is not known which client secret the registration has: a backup was restored, perhaps.
+    Resend,
     /// Remove a client secret at Microsoft Entra, by the ID of its entry.
     Remove(String),
 }
@@ -44,6 +49,10 @@ pub(super) fn plan_first(observed: &Observed, policy: &OperatorPolicy, now: Time
     if let Some(plan) = managed_elsewhere(observed, policy) {
         return Some(plan);
     }
+    if observed.pending_in_record().is_some() {
+        // It expired before it was registered. The one in use may still work.
+        return Some(Plan::Step(Step::Rotation(RotationStep::DiscardPending)));
+    }
     Some(change(observed, policy, now).map_or_else(
         |wait| conclude(ReconcileState::SourceUnusable, wait),
         |step| step.map_or_else(|| create(observed, policy), Plan::Step),
@@ -52,22 +61,40 @@ pub(super) fn plan_first(observed: &Observed, policy: &OperatorPolicy, now: Time
 
 /// How much longer a new client secret spreads through Entra before it is verified and replaces the registered one.
 pub(super) fn spreads_for(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -> Option<Duration> {
-    let (pending, lasts) = (observed.pending_in_record()?, policy.timing.secret_spread);
+    let (newest, lasts) = (observed.newest_in_record()?, policy.timing.secret_spread);
     let is_replacing = observed.status.registration.is_some() && observed.current_registration().is_none();
-    let left = (clock::began(pending.creation_time.0, lasts, now) + lasts).duration_since(now);
+    let left = (clock::began(newest.creation_time.0, lasts, now) + lasts).duration_since(now);
     Duration::try_from(left).ok().filter(|left| is_replacing && !left.is_zero())
 }
 
 /// The plan if Microsoft rejects a client secret that the operator created: a pending one is discarded, another one is
-/// replaced.
+/// replaced. If that has to wait, or the client secret is not the operator's, the problem in words.
 pub(super) fn plan_rejected(
     observed: &Observed,
-    problem: &ConditionFailure,
+    problem: ConditionFailure,
     policy: &OperatorPolicy,
     now: Timestamp,
-) -> Option<Plan> {
-    let is_final = matches!(problem.reason, Reason::InvalidClientSecret | Reason::SecretExpired);
-    if !observed.rotates() || !is_final || observed.own_secrets.as_ref()?.other.is_some() {
+) -> Result<Plan, ConditionFailure> {
+    if !observed.rotates() || !is_final(problem.reason) {
+        return Err(problem);
+    }
+    // Nobody can correct a client secret that the operator created.
+    let message = "Microsoft rejects the client secret that the operator created, which was removed or has expired; the operator replaces it: see RotationReady";
+    replace(observed, policy, now).ok_or_else(|| ConditionFailure { message: message.to_owned(), ..problem })
+}
+
+/// The same while the delay after that rejection is running: the replacement has delays of its own.
+pub(super) fn replace_rejected(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -> Option<Plan> {
+    let verified = find(&observed.status.conditions, ConditionType::Verified)?.as_desired()?;
+    is_final(verified.reason).then(|| replace(observed, policy, now))?
+}
+
+fn is_final(reason: Reason) -> bool {
+    matches!(reason, Reason::InvalidClientSecret | Reason::SecretExpired)
+}
+
+fn replace(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -> Option<Plan> {
+    if !observed.rotates() || observed.own_secrets.as_ref()?.other.is_some() {
         return None;
     }
     if observed.pending_in_record().is_some() {
@@ -120,6 +147,10 @@ pub(super) fn plan_removal(
     let Some(rotation) = observed.rotation().filter(|it| it.has_secrets() && may_send) else {
         return finalize;
     };
+    if finalization == Finalization::NeverRegistered && is_retained(observed) {
+        // Also if that was set after the registration was deleted.
+        return finalize;
+    }
     if !observed.may_change_app() && observed.app_access != Some(AppAccess::NotKnown) {
         // The operator may no longer remove them: the event names them.
         return finalize;
@@ -135,6 +166,7 @@ pub(super) fn plan_removal(
         Ok(Some(step)) => Plan::Step(step),
         Ok(None) => conclude(ReconcileState::Waiting, Requeue::After(policy.timing.secret_lookup_poll)),
         Err(wait) => match &observed.results.rotation.failure {
+            Some(failure) if is_app_gone(failure, rotation, policy, now) => finalize,
             Some(failure) => {
                 let message = format!(
                     "{}, or set deletionPolicy to Retain to delete only this object",
@@ -146,6 +178,22 @@ pub(super) fn plan_removal(
             None => conclude(ReconcileState::Waiting, wait),
         },
     }
+}
+
+fn is_retained(observed: &Observed) -> bool {
+    observed.object.spec.deletion_policy() == DeletionPolicy::Retain
+}
+
+/// Whether the app was deleted with its client secrets: it is still not found when readings are no longer outdated.
+fn is_app_gone(
+    failure: &RotationFailure,
+    rotation: &RotationStatus,
+    policy: &OperatorPolicy,
+    now: Timestamp,
+) -> bool {
+    let since = rotation.earlier.iter().filter_map(|it| it.remove_after_time.as_ref()).map(|at| at.0).max();
+    failure.reason == Reason::ApplicationNotFound
+        && since.is_some_and(|since| since + policy.timing.secret_lookup <= now)
 }
 
 /// Whether the status says of all client secrets that nothing uses them.
@@ -204,7 +252,12 @@ fn change(observed: &Observed, policy: &OperatorPolicy, now: Timestamp) -> Resul
     if rotation.attempt.is_some() {
         return Err(Requeue::After(policy.timing.secret_lookup_poll));
     }
-    if rotation.earlier.len() + rotation.earlier_attempts.len() >= MAX_EARLIER {
+    if !has_room(rotation) {
+        return Err(Requeue::OnTrigger);
+    }
+    if next_attempt_at(rotation, &policy.timing)
+        .is_some_and(|at| now < at && !observed.object.is_reconcile_requested())
+    {
         return Err(Requeue::OnTrigger);
     }
     Ok(None)
@@ -233,9 +286,12 @@ fn next_removal(
     policy: &OperatorPolicy,
     now: Timestamp,
 ) -> Option<Step> {
-    let requested = requested_removal(observed, rotation);
-    if let Some(key_id) = requested {
-        return Some(Step::Rotation(RotationStep::Remove(key_id)));
+    if let Some(requested) = requested_removal(observed, rotation) {
+        if !may_be_registered(observed, requested) {
+            return Some(Step::Rotation(RotationStep::Remove(requested.key_id.clone())));
+        }
+        // Once the one in use is sent again, the registration has no other one.
+        return observed.current_registration().map(|_| Step::Rotation(RotationStep::Resend));
     }
     let (unused, used): (Vec<&EarlierSecret>, Vec<&EarlierSecret>) =
         rotation.earlier.iter().filter(|it| is_removable(it, now)).partition(|it| it.unused);
@@ -275,10 +331,16 @@ fn is_proven(observed: &Observed, timing: &Timing, now: Timestamp) -> bool {
 }
 
 /// A client secret that nothing records and that a person asks to remove.
-fn requested_removal(observed: &Observed, rotation: &RotationStatus) -> Option<String> {
+fn requested_removal<'a>(observed: &Observed, rotation: &'a RotationStatus) -> Option<&'a UnknownSecret> {
     let requested = observed.object.unknown_secrets_to_remove();
-    let unknown = rotation.unknown_secrets.iter().find(|it| requested.contains(&it.key_id.as_str()))?;
-    Some(unknown.key_id.clone())
+    rotation.unknown_secrets.iter().find(|it| requested.contains(&it.key_id.as_str()))
+}
+
+/// Whether Woodpecker may have that client secret: the registration was not sent since it was found.
+fn may_be_registered(observed: &Observed, unknown: &UnknownSecret) -> bool {
+    let Some(registration) = &observed.status.registration else { return false };
+    let sent = registration.registration_time.0;
+    unknown.first_seen_time.as_ref().is_none_or(|first| sent <= first.0)
 }
 
 /// Whether a delay after a failure is running, and nothing was requested or changed since.
@@ -333,7 +395,9 @@ fn reading_due_at(
     let removed = rotation.earlier.iter().filter_map(|it| it.removal_time.as_ref());
     let removed = removed.map(|at| clock::began(at.0, timing.secret_lookup, now) + timing.secret_lookup);
     // Three readings over the time in which a reading may be outdated.
-    let due = rotation.earlier.iter().filter(|it| it.removal_time.is_none() && !it.kept).filter_map(|it| {
+    // The successor is not read if it is in a Secret.
+    let waits = |it: &&EarlierSecret| observed.rotates() && it.removal_time.is_none() && !it.kept;
+    let due = rotation.earlier.iter().filter(waits).filter_map(|it| {
         let at = it.remove_after_time.as_ref()?.0.max(last + timing.app_reading_confirmation / 2);
         (!is_seen(rotation, timing)).then_some(at)
     });
@@ -351,6 +415,7 @@ pub fn due_times(
     now: Timestamp,
 ) -> Vec<Timestamp> {
     let retry = status.next_attempt_time.iter().map(|at| clock::planned(at.0, now));
+    let retry = retry.chain(next_attempt_at(status, timing));
     let reading = reading_due_at(observed, status, timing, now);
     let removal = status.earlier.iter().filter(|it| it.removal_time.is_none());
     let removal = removal.filter_map(|it| Some(it.remove_after_time.as_ref()?.0));

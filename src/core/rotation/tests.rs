@@ -62,6 +62,13 @@ fn readable(current: &str, pending: Option<&str>) -> SecretRecord {
     }
 }
 
+fn unreadable(current: &str, pending: Option<&str>) -> SecretRecord {
+    SecretRecord::Unreadable {
+        current: Some(Box::new(created(current))),
+        pending: pending.map(|pending| Box::new(created(pending))),
+    }
+}
+
 fn earlier(status: &RotationStatus) -> Vec<(&str, bool)> {
     status.earlier.iter().map(|it| (it.key_id.as_str(), it.remove_after_time.is_some())).collect()
 }
@@ -106,10 +113,12 @@ fn the_record_corrects_the_status() {
     let restored = corrected(using("a"), &readable("b", None));
     assert_eq!(key(restored.current.as_ref()), Some("b"), "the status is from a backup");
     assert_eq!(earlier(&restored), [("a", false)]);
-    for gone in [SecretRecord::Missing, SecretRecord::Unreadable] {
+    for gone in [SecretRecord::Missing, unreadable("a", None)] {
         let next = corrected(using("a"), &gone);
         assert_eq!((key(next.current.as_ref()), earlier(&next)), (None, vec![("a", false)]), "{gone:?}");
     }
+    let both = corrected(RotationStatus::default(), &unreadable("a", Some("b")));
+    assert_eq!(earlier(&both), [("a", false), ("b", false)], "only the record names them");
     for unread in [SecretRecord::NotRead, SecretRecord::Foreign] {
         assert_eq!(corrected(using("a"), &unread), using("a"));
     }
@@ -267,6 +276,63 @@ fn known(status: &RotationStatus) -> std::collections::BTreeSet<String> {
     in_use.chain(earlier).collect()
 }
 
+#[test]
+fn one_that_nothing_records_stays_known_while_entra_shows_it() {
+    let other = AppSecret { display_name: Some(display_name("an-earlier-uid", "t")), ..entry("x-id", "") };
+    let mut known = using("a");
+    known.earlier = vec![EarlierSecret {
+        display_name: display_name("an-earlier-uid", "u"),
+        ..created("e").into_earlier(None)
+    }];
+    let found = after_reading(&known, &[shown(&created("a")), other.clone()], UID, &timing(), now());
+    let first_seen = found.unknown_secrets[0].first_seen_time.clone();
+    assert_eq!((found.unknown_secrets.len(), &first_seen), (1, &Some(Time(now()))));
+    // Nothing else of the earlier object is left.
+    let later = RotationStatus { earlier: Vec::new(), ..found };
+    let kept = after_reading(&later, &[shown(&created("a")), other], UID, &timing(), after(60));
+    assert_eq!(kept.unknown_secrets, later.unknown_secrets, "also the time");
+    assert!(
+        after_reading(&kept, &[shown(&created("a"))], UID, &timing(), after(90)).unknown_secrets.is_empty()
+    );
+}
+
+#[test]
+fn attempts_without_a_response_become_rare_and_leave_room_for_earlier_ones() {
+    let attempt = |minutes: u64| CreateAttempt {
+        display_name: display_name(UID, &minutes.to_string()),
+        start_time: Time(after(minutes)),
+        unknown: UnknownFields::default(),
+    };
+    let with = |attempts: &[u64]| RotationStatus {
+        earlier_attempts: attempts.iter().map(|minutes| attempt(*minutes)).collect(),
+        ..using("a")
+    };
+    assert_eq!(next_attempt_at(&using("a"), &timing()), None);
+    assert_eq!(next_attempt_at(&with(&[0]), &timing()), Some(after(30)));
+    assert_eq!(next_attempt_at(&with(&[0, 30, 90]), &timing()), Some(after(90 + 120)));
+    assert_eq!(next_attempt_at(&with(&[0, 1, 2, 3, 4, 5, 6, 7]), &timing()), Some(after(7 + 360)));
+    // Those of two days with the longest gap.
+    let two_days: Vec<u64> = (0..12).collect();
+    assert!(has_room(&with(&two_days)));
+    let full = RotationStatus {
+        earlier: (0..8).map(|n| created(&n.to_string()).into_earlier(None)).collect(),
+        ..using("a")
+    };
+    assert!(!has_room(&full));
+    let kept = full.earlier.iter().cloned().map(|it| EarlierSecret { kept: true, ..it }).collect();
+    assert!(has_room(&RotationStatus { earlier: kept, ..using("a") }), "they are never removed");
+}
+
+#[test]
+fn readings_that_showed_another_client_secret_do_not_count() {
+    let mut replaced = using("b");
+    replaced.observations =
+        Some(Observations { count: 3, last_time: Time(after(6)), ..seen(None, "a", now()) });
+    assert!(!is_seen(&replaced, &timing()));
+    replaced.current = Some(created("a"));
+    assert!(is_seen(&replaced, &timing()));
+}
+
 proptest! {
     /// What is forgotten could never be removed.
     #[test]
@@ -277,7 +343,7 @@ proptest! {
         prop_assert_eq!(&known(&after_switch(&status, overlap, now())), &before);
         prop_assert_eq!(&known(&after_deletion(&status, now())), &before);
         prop_assert_eq!(&known(&without_pending(&status, false, now())), &before);
-        for record in [SecretRecord::Missing, SecretRecord::Unreadable, readable("a", Some("b")), readable("c", None)] {
+        for record in [SecretRecord::Missing, unreadable("a", None), readable("a", Some("b")), readable("c", None)] {
             prop_assert!(known(&corrected(status.clone(), &record)).is_superset(&before), "{record:?}");
         }
     }

@@ -62,6 +62,9 @@ pub fn report(
         record_reading(&mut status, observed);
         record_rotation(&mut status, observed, policy, now);
         plan_next_attempt(&mut status, observed, conclusion, policy, now);
+    } else if observed.results.rotation.failure.is_some() || observed.results.rotation.entries.is_some() {
+        // A rejected client secret is replaced while the verification waits.
+        record_rotation(&mut status, observed, policy, now);
     }
     if conclusion.state == ReconcileState::UpToDate
         && let Some(registration) = &mut status.registration

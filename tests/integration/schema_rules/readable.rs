@@ -129,7 +129,7 @@ async fn every_accepted_credential_can_be_deserialized() {
         }],
         "attempt": attempt, "earlierAttempts": [attempt],
         "observations": {"keyId": "x", "count": 1, "firstTime": EXPIRY, "lastTime": EXPIRY}, "lastReadTime": EXPIRY,
-        "blockingSecrets": 1, "unknownSecrets": [{"keyId": "x", "expiresAt": EXPIRY}], "failureReason": "x",
+        "blockingSecrets": 1, "unknownSecrets": [{"keyId": "x", "expiresAt": EXPIRY, "firstSeenTime": EXPIRY}], "failureReason": "x",
         "nextAttemptTime": EXPIRY, "consecutiveFailures": 1, "lastHandledRotateAt": "x"
     });
     let status = json!({

@@ -19,6 +19,7 @@ use crate::controller::{finalizers, status_writer};
 use crate::core::event::EventBody;
 use crate::core::failure::{Failure, FailureKind, Operation};
 use crate::core::model::Observed;
+use crate::core::orphan::OrphanCause;
 use crate::core::plan::Finalization;
 use crate::core::remote::split_token;
 use crate::store::record::record_name;
@@ -71,17 +72,25 @@ pub(super) async fn delete(context: &Context, session: &mut Session) -> Result<S
     emit_event(context, observed, reason, text).await;
     let mut without = session.observed.status.clone();
     if session.observed.results.other_owner.is_some() {
-        keep_secret(&mut without);
+        keep_secrets(&mut without, &registration);
     }
     (without.registration, without.credential_id, without.expires_at) = (None, None, None);
     status_writer::persist_result(context, &mut session.observed, without).await?;
     Ok(StepOutcome::Done)
 }
 
-/// A registration that is left has the client secret in use, which is therefore never removed.
-pub(super) fn keep_secret(status: &mut MicrosoftGraphCredentialStatus) {
-    if let Some(current) = status.rotation.as_mut().and_then(|rotation| rotation.current.as_mut()) {
-        current.kept = true;
+/// A registration that is left has one of the client secrets that were in use when it was sent last, so none of these is
+/// ever removed.
+pub(super) fn keep_secrets(status: &mut MicrosoftGraphCredentialStatus, left: &Registration) {
+    let Some(rotation) = status.rotation.as_deref_mut() else { return };
+    // The outcome of the last update may be unknown.
+    let sent = left.update_sent_time.iter().map(|at| at.0).fold(left.registration_time.0, Ord::max);
+    let created = rotation.current.iter_mut().chain(&mut rotation.pending);
+    for used in created.filter(|it| it.creation_time.0 <= sent) {
+        used.kept = true;
+    }
+    for used in rotation.earlier.iter_mut().filter(|it| !it.unused && it.removal_time.is_none()) {
+        used.kept = true;
     }
 }
 
@@ -185,6 +194,7 @@ pub(super) async fn finalize(
         Some(left) => format!("{text}; {left}"),
         None => text,
     };
+    let orphaned = orphan_cause(observed, finalization);
     let has_left = observed.rotation().is_some_and(|it| it.current.is_some() || it.pending.is_some());
     if matches!(finalization, Finalization::Deleted | Finalization::NeverRegistered)
         && observed.rotation().is_some()
@@ -192,7 +202,7 @@ pub(super) async fn finalize(
     {
         rotation::delete_record(context, session).await?;
     }
-    if let Finalization::Orphaned(cause) = finalization {
+    if let Some(cause) = orphaned {
         orphans::log(&regarding, cause, &text);
     } else {
         tracing::info!(text, "finalized");
@@ -202,7 +212,7 @@ pub(super) async fn finalize(
     if !matches!(finalized, Ok(_) | Err(ReconcileError::Deleted)) {
         return finalized;
     }
-    if let Finalization::Orphaned(cause) = finalization {
+    if let Some(cause) = orphaned {
         orphans::publish(context, &regarding, cause, text).await;
     } else {
         let event =
@@ -210,6 +220,20 @@ pub(super) async fn finalize(
         context.events.emit(&regarding, &event).await;
     }
     finalized
+}
+
+/// Why what stays is reported as orphaned. A namespace that ends takes the event and the record of a client secret with it.
+fn orphan_cause(observed: &Observed, finalization: Finalization) -> Option<OrphanCause> {
+    match finalization {
+        Finalization::Orphaned(cause) => Some(cause),
+        Finalization::Deleted
+        | Finalization::NeverRegistered
+        | Finalization::Retained
+        | Finalization::NotOwned => {
+            let is_left = observed.namespace_deleted_at.is_some() && rotation::remaining(observed).is_some();
+            is_left.then_some(OrphanCause::Namespace)
+        }
+    }
 }
 
 /// The reason and the text of the event.

@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::conditions::{Reason, whole_second};
-use crate::api::{NamespacedName, RotationStatus, SecretHolder};
+use crate::api::{NamespacedName, Registration, RotationStatus, SecretHolder};
 use crate::controller::context::Context;
 use crate::controller::credential::apply::{StepOutcome, defer_event, emit_event, step_failed};
 use crate::controller::credential::observe::Session;
-use crate::controller::error::Result;
+use crate::controller::error::{ReconcileError, Result};
 use crate::controller::identities::LiveAccess;
 use crate::controller::status_writer;
 use crate::core::error_chain::chain;
@@ -46,6 +46,7 @@ pub(super) async fn execute(
         RotationStep::Confirm => record::confirm(context, session).await,
         RotationStep::DiscardPending => record::discard_pending(context, session).await,
         RotationStep::Release => release(context, session).await,
+        RotationStep::Resend => resend(context, session).await,
         RotationStep::Remove(key_id) => remove(context, session, key_id).await,
     }
 }
@@ -115,13 +116,36 @@ async fn read_with(
 async fn granted(context: &Context, session: &mut Session) -> Result<Option<IdentitySnapshot>> {
     let uid = session.observed.object.metadata.uid.as_deref().unwrap_or_default();
     context.index.with(uid, |known| known.is_reading_requested = false);
-    Ok(match context.identities.read_access(context, &session.observed.object).await? {
-        LiveAccess::Granted(identity) => Some(identity),
-        LiveAccess::Denied(access) => {
+    match context.identities.read_access(context, &session.observed.object).await {
+        Ok(LiveAccess::Granted(identity)) => Ok(Some(identity)),
+        Ok(LiveAccess::Denied(access)) => {
             session.observed.app_access = Some(access);
-            None
+            Ok(None)
         }
-    })
+        Err(error) => identity_failed(&mut session.observed, error).map(|_| None),
+    }
+}
+
+/// Notes that the identity could not be read or protected, which delays a rotation and nothing else.
+fn identity_failed(observed: &mut Observed, error: ReconcileError) -> Result<StepOutcome> {
+    let (ReconcileError::ReadIdentity(source) | ReconcileError::WriteFinalizer(source)) = &error else {
+        return Err(error);
+    };
+    let is_rejected =
+        matches!(source, kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429);
+    tracing::warn!(error = chain(&error), "the identity cannot be used for a rotation");
+    let message = "the operator could not read the EntraIdentity, or set its finalizer";
+    observed.results.rotation.failure = Some(if is_rejected {
+        let cure = "grant the operator get, list, watch and patch on entraidentities in its namespace, and check admission policies and webhooks";
+        RotationFailure::lasting(
+            Reason::IdentityNotReady,
+            format!("{message}, because the API server rejected it: {cure}"),
+        )
+    } else {
+        let message = format!("{message}; the operator retries automatically");
+        RotationFailure::temporary(Reason::IdentityNotReady, message, None)
+    });
+    Ok(StepOutcome::Done)
 }
 
 /// Removes a client secret that this object created. Its entry must bear the name that was recorded, so that no other one
@@ -230,6 +254,17 @@ fn write_failed(observed: &mut Observed, error: &AppWriteError) -> Result<StepOu
     };
     observed.results.rotation.failure = Some(failure);
     Ok(StepOutcome::Done)
+}
+
+/// Persists that it is not known which client secret the registration has, so that the one in use is sent again.
+async fn resend(context: &Context, session: &mut Session) -> Result<StepOutcome> {
+    let observed = &mut session.observed;
+    let mut status = observed.status.clone();
+    if let Some(registration) = &mut status.registration {
+        Registration::UNKNOWN.clone_into(&mut registration.fingerprint);
+    }
+    status_writer::persist_result(context, observed, status).await?;
+    Ok(StepOutcome::Requeue)
 }
 
 /// Persists that nothing uses the client secrets of a deleted object now: its registration was deleted, or there was

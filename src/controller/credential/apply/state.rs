@@ -5,7 +5,7 @@ use kube::Resource;
 
 use crate::api::{DeletionPolicy, MAX_NAME_LENGTH, MicrosoftGraphCredentialStatus, Ownership, Registration};
 use crate::controller::context::Context;
-use crate::controller::credential::apply::delete::keep_secret;
+use crate::controller::credential::apply::delete::keep_secrets;
 use crate::controller::credential::apply::{StepOutcome, emit_event, failed, verify_company_isolation};
 use crate::controller::credential::observe::Session;
 use crate::controller::error::Result;
@@ -169,7 +169,7 @@ pub(super) fn with_registration(
 ) -> MicrosoftGraphCredentialStatus {
     let Recorded { mut status, abandoned } = registration::record(observed, registration);
     if let Some(abandoned) = abandoned {
-        keep_secret(&mut status);
+        keep_secrets(&mut status, &abandoned);
         log_abandoned(&abandoned);
     }
     status
@@ -180,6 +180,9 @@ pub(super) async fn abandon_previous(context: &Context, session: &mut Session) -
     let observed = &mut session.observed;
     let mut without = observed.status.clone();
     let left = std::mem::take(&mut without.previous_registrations);
+    for left in &left {
+        keep_secrets(&mut without, left);
+    }
     status_writer::write_status(context, observed, without).await?;
     for earlier in &left {
         log_abandoned(earlier);

@@ -122,7 +122,10 @@ pub fn evaluate(
         Ok(opened) => opened,
         Err(error) => {
             tracing::warn!(error = chain(&error), "failed to decrypt the record of a client secret");
-            return without(SecretRecord::Unreadable);
+            return without(SecretRecord::Unreadable {
+                current: Some(current.into()),
+                pending: spec.pending_secret.clone().map(Box::new),
+            });
         }
     };
     let is_outdated = spec.pending_secret.as_ref().is_some_and(|pending| is_given_up(&pending.key_id));
@@ -131,7 +134,9 @@ pub fn evaluate(
             let record = SecretRecord::Readable { current: current.into(), pending: Some(pending.into()) };
             Evaluated { record, secret: Some(secret), is_outdated }
         }
-        _ if is_given_up(&current.key_id) => without(SecretRecord::Unreadable),
+        _ if is_given_up(&current.key_id) => {
+            without(SecretRecord::Unreadable { current: None, pending: None })
+        }
         _ => {
             let record = SecretRecord::Readable { current: current.into(), pending: None };
             Evaluated { record, secret: Some(secret), is_outdated }
@@ -159,7 +164,7 @@ fn usable(
                 "the operator has not created a client secret yet: see RotationReady",
             );
         }
-        SecretRecord::Unreadable => {
+        SecretRecord::Unreadable { .. } => {
             return unusable(
                 Reason::CreationPending,
                 "the client secret can no longer be decrypted, and another one is created: see RotationReady",

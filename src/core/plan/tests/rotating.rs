@@ -3,9 +3,10 @@
 use serde_json::json;
 
 use super::*;
+use crate::api::conditions::ConditionStatus;
 use crate::api::{
     CreateAttempt, CreatedSecret, MicrosoftGraphCredentialStatus, NamespacedName, Observations,
-    RotationStatus,
+    RotationStatus, UnknownSecret,
 };
 use crate::core::app_reading::AppAccess;
 use crate::core::model::{OwnSecrets, ReadingSubject};
@@ -258,6 +259,82 @@ fn a_rejected_client_secret_is_replaced_and_a_rejected_pending_one_is_given_up()
     assert_eq!(rotation_step(&reject(pending), now()), Some(RotationStep::DiscardPending));
 }
 
+/// The rejection is known, and the next verification is a day away.
+fn rejected_before() -> Observed {
+    let mut observed = in_use();
+    observed.status.next_verification_time = Some(Time(now() + DAY));
+    let verified = observed.status.conditions.iter_mut().find(|it| it.type_ == "Verified").unwrap();
+    (verified.status, verified.reason) = (ConditionStatus::False, "InvalidClientSecret".into());
+    observed
+}
+
+#[test]
+fn the_replacement_of_a_rejected_client_secret_has_delays_of_its_own() {
+    assert_eq!(rotation_step(&read(rejected_before()), now()), Some(RotationStep::Create));
+    let waits = Conclusion { state: ReconcileState::Waiting, requeue: Requeue::AsPlanned };
+    let mut failed = read(rejected_before());
+    failed.results.rotation.failure = Some(RotationFailure::temporary(Reason::RateLimited, "later", None));
+    assert_eq!(next_step(&failed, &policy(), now()), Plan::Done(waits));
+    let mut delayed = read(rejected_before());
+    change(&mut delayed, |rotation| rotation.next_attempt_time = Some(Time(now() + HOUR)));
+    assert_eq!(rotation_step(&delayed, now()), None);
+    assert_eq!(rotation_step(&delayed, now() + HOUR), Some(RotationStep::Create));
+    let annotations = [(crate::api::ROTATE_REQUESTED_AT.to_owned(), "1".to_owned())];
+    delayed.object.metadata.annotations = Some(annotations.into());
+    assert_eq!(rotation_step(&delayed, now()), Some(RotationStep::Create), "on request at once");
+    let denied = Observed { app_access: Some(AppAccess::NotGranted), ..read(rejected_before()) };
+    assert_eq!(rotation_step(&denied, now()), None);
+}
+
+#[test]
+fn a_pending_one_that_expired_unregistered_is_given_up() {
+    let mut expired = read(in_use());
+    let (current, new) = (created("a", now() - DAY).into(), Some(created("b", now() - HOUR).into()));
+    expired.own_secrets.as_mut().unwrap().record = SecretRecord::Readable { current, pending: new };
+    expired.source =
+        Source::Unusable(ConditionFailure { reason: Reason::CreationPending, message: "expired".into() });
+    assert_eq!(rotation_step(&expired, now()), Some(RotationStep::DiscardPending));
+}
+
+#[test]
+fn one_that_nothing_records_is_removed_only_after_the_registration_was_sent_again() {
+    let mut requested = verified_at(read(in_use()), now());
+    let key = (crate::api::REMOVE_UNKNOWN_SECRETS.to_owned(), "x".to_owned());
+    requested.object.metadata.annotations = Some([key].into());
+    change(&mut requested, |rotation| {
+        rotation.unknown_secrets = vec![UnknownSecret {
+            key_id: "x".into(),
+            expires_at: None,
+            first_seen_time: Some(Time(now())),
+            unknown: UnknownFields::default(),
+        }];
+    });
+    // A restored status may name another client secret than Woodpecker has.
+    assert_eq!(rotation_step(&requested, now()), Some(RotationStep::Resend));
+    requested.status.registration.as_mut().unwrap().registration_time = Time(now() + HOUR);
+    assert_eq!(rotation_step(&requested, now()), Some(RotationStep::Remove("x".into())));
+}
+
+#[test]
+fn a_deletion_does_not_wait_for_an_app_that_is_gone() {
+    let mut going = deleted(in_use(), true);
+    going.object.spec.deletion_policy = Some(crate::api::DeletionPolicy::Delete);
+    going.status.registration = None;
+    let released = after_deletion(going.rotation().unwrap(), now());
+    set(&mut going.status, released);
+    let not_found = RotationFailure::lasting(Reason::ApplicationNotFound, "no such app");
+    let mut gone = going.clone();
+    gone.results.rotation.failure = Some(not_found);
+    assert!(
+        matches!(next_step(&gone, &policy(), now()), Plan::Done(end) if matches!(end.state, ReconcileState::Blocked(_)))
+    );
+    let later = now() + Duration::from_mins(15);
+    assert!(matches!(next_step(&gone, &policy(), later), Plan::Step(Step::Finalize(_))));
+    // As the message of a blocked deletion offers.
+    going.object.spec.deletion_policy = Some(crate::api::DeletionPolicy::Retain);
+    assert!(matches!(next_step(&going, &policy(), now()), Plan::Step(Step::Finalize(_))));
+}
+
 #[test]
 fn a_deleted_object_removes_its_client_secrets_after_its_registration() {
     let policy_delete = crate::api::DeletionPolicy::Delete;
@@ -309,8 +386,17 @@ fn a_new_client_secret_spreads_before_it_replaces_the_registered_one() {
     source.is_registered = false;
     let Plan::Done(end) = next_step(&observed, &policy(), now()) else { panic!() };
     let minute = Duration::from_mins(1);
-    assert_eq!(end, Conclusion { state: ReconcileState::Waiting, requeue: Requeue::After(minute) });
+    let end_of_wait = || Conclusion { state: ReconcileState::Waiting, requeue: Requeue::After(minute) };
+    assert_eq!(end, end_of_wait());
     assert_eq!(next_step(&observed, &policy(), now() + minute), Plan::Step(Step::Verify));
+    let mut alone = observed.clone();
+    alone.own_secrets.as_mut().unwrap().record =
+        SecretRecord::Readable { current: created("b", now()).into(), pending: None };
+    assert_eq!(
+        next_step(&alone, &policy(), now()),
+        Plan::Done(end_of_wait()),
+        "after a switch, or if the earlier one is lost"
+    );
     observed.status.registration = None;
     assert_eq!(next_step(&observed, &policy(), now()), Plan::Step(Step::Verify), "nothing is replaced");
 }

@@ -8,7 +8,9 @@ use crate::api::conditions::{Reason, whole_second};
 use crate::api::{CreateAttempt, CreatedSecret, EntraStatus, RotationStatus, SecretHolder, UnknownFields};
 use crate::controller::context::Context;
 use crate::controller::credential::apply::create::token;
-use crate::controller::credential::apply::rotation::{announce, granted, record, write_failed};
+use crate::controller::credential::apply::rotation::{
+    announce, granted, identity_failed, record, write_failed,
+};
 use crate::controller::credential::apply::{StepOutcome, defer_event, is_unchanged};
 use crate::controller::credential::observe::{self, Session, of_created};
 use crate::controller::error::Result;
@@ -28,8 +30,9 @@ pub async fn create(context: &Context, session: &mut Session) -> Result<StepOutc
     if let Err(wait) = context.identities.writer.is_free(&identity, &spec.tenant_id, &spec.client_id) {
         return write_failed(&mut session.observed, &wait);
     }
-    let name = session.observed.object.spec.entra.as_ref().map(|entra| entra.identity_ref.name.clone());
-    finalizer::protect(context, &name.unwrap_or_default()).await?;
+    if let Err(error) = finalizer::protect(context, &identity.key.name).await {
+        return identity_failed(&mut session.observed, error);
+    }
     if !context.index.are_credentials_listed() {
         let text = "the operator has not read all objects yet, and another one may rotate the app";
         let failure = RotationFailure::temporary(Reason::CreationPending, text, None);
@@ -48,16 +51,8 @@ pub async fn create(context: &Context, session: &mut Session) -> Result<StepOutc
         unknown: UnknownFields::default(),
     };
     let before = session.observed.rotation().cloned().unwrap_or_default();
-    let object = &session.observed.object;
-    let overlap = object.requested_overlap().filter(|_| session.observed.is_rotation_requested());
-    let intent = RotationStatus {
-        attempt: Some(attempt.clone()),
-        requested_at: object.rotate_requested_at().map(ToOwned::to_owned),
-        requested_overlap: overlap.map(Into::into),
-        ..before.clone()
-    };
     let mut status = session.observed.status.clone();
-    status.rotation = Some(Box::new(intent));
+    status.rotation = Some(Box::new(intent(&session.observed, &before, &attempt)));
     status_writer::persist_intent(context, &mut session.observed, status).await?;
     if !is_unchanged(context, &session.observed) {
         // The change requeues the object.
@@ -72,6 +67,17 @@ pub async fn create(context: &Context, session: &mut Session) -> Result<StepOutc
             }
             write_failed(&mut session.observed, &error)
         }
+    }
+}
+
+fn intent(observed: &Observed, before: &RotationStatus, attempt: &CreateAttempt) -> RotationStatus {
+    let object = &observed.object;
+    let overlap = object.requested_overlap().filter(|_| observed.is_rotation_requested());
+    RotationStatus {
+        attempt: Some(attempt.clone()),
+        requested_at: object.rotate_requested_at().map(ToOwned::to_owned),
+        requested_overlap: overlap.map(Into::into),
+        ..before.clone()
     }
 }
 

@@ -81,7 +81,7 @@ async fn in_use(
     match evaluated.record {
         SecretRecord::Readable { pending: None, .. } => Ok(evaluated.secret),
         SecretRecord::Readable { .. } | SecretRecord::Foreign => Err(RecordError::Conflict),
-        SecretRecord::NotRead | SecretRecord::Missing | SecretRecord::Unreadable => Ok(None),
+        SecretRecord::NotRead | SecretRecord::Missing | SecretRecord::Unreadable { .. } => Ok(None),
     }
 }
 
