@@ -136,10 +136,10 @@ fn identity_failed(observed: &mut Observed, error: ReconcileError) -> Result<Ste
     tracing::warn!(error = chain(&error), "the identity cannot be used for a rotation");
     let message = "the operator could not read the EntraIdentity, or set its finalizer";
     observed.results.rotation.failure = Some(if is_rejected {
-        let cure = "grant the operator get, list, watch and patch on entraidentities in its namespace, and check admission policies and webhooks";
+        let advice = "grant the operator get, list, watch and patch on entraidentities in its namespace, and check admission policies and webhooks";
         RotationFailure::lasting(
             Reason::IdentityNotReady,
-            format!("{message}, because the API server rejected it: {cure}"),
+            format!("{message}, because the API server rejected it: {advice}"),
         )
     } else {
         let message = format!("{message}; the operator retries automatically");

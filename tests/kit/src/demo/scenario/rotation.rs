@@ -1,4 +1,4 @@
-//! The step in which the operator creates, registers and removes client secrets by itself.
+//! The step in which the operator creates, registers and removes client secrets.
 
 use serde_json::Value;
 
