@@ -4,6 +4,7 @@ mod access;
 mod change;
 mod check;
 mod cluster;
+mod companies;
 mod completion;
 mod describe;
 mod explain;
@@ -21,6 +22,7 @@ mod plan;
 mod progress;
 mod release;
 mod remove_finalizers;
+mod slug;
 mod status;
 mod verify;
 mod woodpecker;
@@ -84,6 +86,8 @@ enum Command {
     Access(Box<access::AccessArgs>),
     /// Print manifests for the existing credentials of a Woodpecker account, so that the operator adopts them
     Import(Box<import::ImportArgs>),
+    /// List the client companies of an agency, and print manifests that give each of them an account
+    Companies(Box<companies::CompaniesArgs>),
     /// List, back up, rotate and retire the keys that encrypt the store
     Keys(Box<keys::KeysArgs>),
     /// Remove the operator's finalizers from all objects, so that they can be deleted without it. Changes nothing at
@@ -112,7 +116,7 @@ impl Cli {
     }
 
     /// Runs the command and returns its exit code: 0, 1 for a failure, 2 for an invalid command line. `verify`, `orphans`,
-    /// `access`, `check`, `plan`, `status`, `reconcile`, `rotate`, `resume`, `keys` and `remove-finalizers` have more.
+    /// `access`, `companies`, `check`, `plan`, `status`, `reconcile`, `rotate`, `resume`, `keys` and `remove-finalizers` have more.
     pub fn run() -> ExitCode {
         let result = match Self::parse_as_called().command {
             Command::Run(settings) => {
@@ -136,6 +140,7 @@ impl Cli {
             Command::Orphans(args) => run_once(orphans::run(&args)),
             Command::Access(args) => run_once(access::run(&args)),
             Command::Import(args) => run_once(import::run(&args)),
+            Command::Companies(args) => run_once(companies::run(&args)),
             Command::Keys(args) => run_once(keys::run(&args)),
             Command::RemoveFinalizers(args) => run_once(remove_finalizers::run(&args)),
             Command::Crd => print_crds(),

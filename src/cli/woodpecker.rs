@@ -1,5 +1,5 @@
-//! Lists an account's credentials at Woodpecker with one request, by the operator's rules: allowed URLs only, and the API key
-//! from the Secret in the account's namespace. Read-only.
+//! Requests to Woodpecker by the operator's rules: allowed URLs only, and the API key from the Secret in the account's
+//! namespace. Read-only.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::k8s::client::Cluster;
 use crate::k8s::leadership::Leadership;
 use crate::k8s::secrets::SecretData;
 use crate::woodpecker::access::{self, AccessError};
-use crate::woodpecker::{self, ApiError};
+use crate::woodpecker::{self, ApiError, MissingPlan};
 
 /// Settings of requests to Woodpecker.
 #[derive(Debug, Args)]
@@ -103,6 +103,25 @@ impl Remote {
         account: &DynamicObject,
         secret: Option<&SecretData>,
     ) -> Result<AccountListing, String> {
+        let (object, client) = self.client(account, secret).await?;
+        let listed =
+            client.list().await.map_err(|error| problem(&error, "check spec.baseUrl and spec.companyId"))?;
+        let key = client.api_key.expose();
+        let entries = listed.into_iter().map(|entry| redact(entry, key)).collect();
+        let location = AccountLocation {
+            account: name_of(account),
+            base_url: client.base_url.to_string(),
+            company_id: object.spec.company_id,
+        };
+        Ok(AccountListing { object, location, entries })
+    }
+
+    /// The account, and a client with its API key or the one in `secret`. An error says what is wrong, and what to do.
+    pub(super) async fn client(
+        &self,
+        account: &DynamicObject,
+        secret: Option<&SecretData>,
+    ) -> Result<(WoodpeckerAccount, woodpecker::Client), String> {
         let name = name_of(account);
         let object: WoodpeckerAccount = account.clone().try_parse().map_err(|error| {
             format!("the object cannot be read: fix the field that the error names ({error})")
@@ -116,7 +135,7 @@ impl Remote {
         let api_key = api_key.map_err(|error| access_problem(&name, &object, &error))?;
         let client = woodpecker::Client {
             http: self.http.clone(),
-            base_url: base_url.clone(),
+            base_url,
             company_id: object.spec.company_id,
             api_key,
             time_out: Timing::STANDARD.woodpecker_call,
@@ -124,26 +143,22 @@ impl Remote {
             leadership: Leadership::always(),
             metrics: Arc::default(),
         };
-        let listed = client.list().await.map_err(|error| list_problem(&error))?;
-        let key = client.api_key.expose();
-        let entries = listed.into_iter().map(|entry| redact(entry, key)).collect();
-        let location = AccountLocation {
-            account: name,
-            base_url: base_url.to_string(),
-            company_id: object.spec.company_id,
-        };
-        Ok(AccountListing { object, location, entries })
+        Ok((object, client))
     }
 }
 
-/// Redacts the API key, if the response echoes it.
 fn redact(mut entry: Entry, key: &str) -> Entry {
     for text in [&mut entry.name, &mut entry.tenant, &mut entry.client] {
-        if text.to_ascii_lowercase().contains(&key.to_ascii_lowercase()) {
-            "[redacted]".clone_into(text);
-        }
+        redact_text(text, key);
     }
     entry
+}
+
+/// Redacts a text in which the response echoes the API key.
+pub(super) fn redact_text(text: &mut String, key: &str) {
+    if text.to_ascii_lowercase().contains(&key.to_ascii_lowercase()) {
+        "[redacted]".clone_into(text);
+    }
 }
 
 /// Why the account cannot be accessed, and what to do.
@@ -161,13 +176,24 @@ fn access_problem(name: &AccountName, account: &WoodpeckerAccount, error: &Acces
     }
 }
 
-/// Why the list failed, and what to do.
-fn list_problem(error: &ApiError) -> String {
+/// Why a request failed, and what to do; `if_rejected` is what to do if Woodpecker rejected its content.
+pub(super) fn problem(error: &ApiError, if_rejected: &str) -> String {
     let action = match error {
+        ApiError::NotInPlan { missing, .. } => match missing {
+            MissingPlan::ApiAddon => {
+                "add the API add-on to the account at Woodpecker (Marketplace); the API key itself may be right"
+            }
+            MissingPlan::AgencyAddon => {
+                "use an API key of the agency's main account (HQ), with the agency add-on; the API key itself may be right"
+            }
+            MissingPlan::Upgrade => {
+                "upgrade the account's plan at Woodpecker; the API key itself may be right"
+            }
+        },
         ApiError::Unauthorized(_) => {
             "write an API key of the account to the Secret that spec.apiKeySecretRef names"
         }
-        ApiError::NotFound | ApiError::Rejected { .. } => "check spec.baseUrl and spec.companyId",
+        ApiError::NotFound | ApiError::Rejected { .. } => if_rejected,
         ApiError::Throttled(_) => "try again in a few minutes",
         ApiError::Malformed(_) => "check that spec.baseUrl is the address of Woodpecker's API",
         ApiError::NotSent(_) | ApiError::Lost(_) | ApiError::Failed { .. } => {

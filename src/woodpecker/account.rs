@@ -168,9 +168,13 @@ impl RemoteAccount {
     /// Passes on what a response means for the requests that follow.
     fn record_response<T>(&self, result: Result<T, ApiError>) -> Result<T, ApiError> {
         let signal = match &result {
-            Ok(_) | Err(ApiError::Unauthorized(_) | ApiError::NotFound | ApiError::Rejected { .. }) => {
-                Some(ResponseSignal::Responded)
-            }
+            Ok(_)
+            | Err(
+                ApiError::Unauthorized(_)
+                | ApiError::NotInPlan { .. }
+                | ApiError::NotFound
+                | ApiError::Rejected { .. },
+            ) => Some(ResponseSignal::Responded),
             Err(ApiError::Throttled(retry_after)) => Some(ResponseSignal::Throttled(*retry_after)),
             Err(ApiError::Failed { retry_after, .. }) => Some(ResponseSignal::Failed(*retry_after)),
             Err(ApiError::NotSent(_) | ApiError::Lost(_) | ApiError::Malformed(_)) => {
@@ -181,7 +185,7 @@ impl RemoteAccount {
         if let Some(signal) = signal {
             self.queue.record_response(signal);
         }
-        if let Err(ApiError::Unauthorized(_)) = &result {
+        if let Err(ApiError::Unauthorized(_) | ApiError::NotInPlan { .. }) = &result {
             // A listing read with a key that is rejected now says nothing about the key.
             self.listing.forget();
         }

@@ -1,4 +1,4 @@
-//! HTTP client of Woodpecker's credentials endpoints: one request per method, no retries.
+//! HTTP client of Woodpecker's API: one request per method, no retries.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,13 +23,13 @@ use crate::woodpecker::types::{self, Credential, NewCredential, SecretUpdate};
 /// Longest response that is read, in bytes: a listing of some forty thousand credentials.
 const MAX_RESPONSE: usize = 8 << 20;
 
-/// The credentials endpoints of one account.
+/// The API for one account.
 #[derive(Debug)]
 pub struct Client {
     pub http: HttpClients,
     /// Base URL, on the operator's allow-list.
     pub base_url: BaseUrl,
-    /// Company to act for, sent as `x-company-id` with every request.
+    /// Company to act for, sent as `x-company-id` with every request about credentials.
     pub company_id: Option<i64>,
     pub api_key: SecretText,
     /// For a whole call, until the response has been read.
@@ -94,8 +94,21 @@ impl Client {
     }
 
     fn request(&self, method: Method, id: Option<i64>) -> Result<RequestBuilder, ApiError> {
-        let path = id.map(|id| format!("/{id}")).unwrap_or_default();
-        let url = format!("{}/v2/mailboxes/microsoft/credentials{path}", self.base_url);
+        let id = id.map(|id| format!("/{id}")).unwrap_or_default();
+        let request = self.authenticated(method, &format!("/v2/mailboxes/microsoft/credentials{id}"))?;
+        Ok(match self.company_id {
+            Some(company) => request.header("x-company-id", company),
+            None => request,
+        })
+    }
+
+    /// A request for what belongs to the API key, whatever company the client acts for.
+    pub(super) fn get(&self, path: &str) -> Result<RequestBuilder, ApiError> {
+        self.authenticated(Method::GET, path)
+    }
+
+    fn authenticated(&self, method: Method, path: &str) -> Result<RequestBuilder, ApiError> {
+        let url = format!("{}{path}", self.base_url);
         let http = self.http.current().map_err(ApiError::NotSent)?;
         let mut request = http.request(method, url).timeout(self.time_out);
         // A key that no header can hold was rejected earlier, with reason InvalidCharacters. Without the header the
@@ -104,13 +117,10 @@ impl Client {
             key.set_sensitive(true);
             request = request.header("x-api-key", key);
         }
-        if let Some(company) = self.company_id {
-            request = request.header("x-company-id", company);
-        }
         Ok(request.header(ACCEPT, "application/json"))
     }
 
-    async fn call(
+    pub(super) async fn call(
         &self,
         operation: &'static str,
         request: RequestBuilder,

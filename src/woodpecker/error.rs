@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::core::failure::QueueError;
 use crate::k8s::leadership::NotLeading;
+use crate::woodpecker::missing_plan::MissingPlan;
 
 /// A request that did not do what it should, or may not have.
 #[derive(Debug, Error)]
@@ -26,6 +27,9 @@ pub enum ApiError {
     /// Woodpecker's API itself rejects the key.
     #[error("Woodpecker rejects the API key (HTTP {0})")]
     Unauthorized(u16),
+    /// Woodpecker's API refuses the key because of the account's plan, so the key itself may be right.
+    #[error("Woodpecker refuses the API key because of the account's plan (HTTP {status}, {missing})")]
+    NotInPlan { status: u16, missing: MissingPlan },
     #[error("Woodpecker knows no such resource (HTTP 404)")]
     NotFound,
     /// Too many requests; this one was dropped.
@@ -72,7 +76,10 @@ impl ApiError {
         match status {
             429 => Self::Throttled(retry_after),
             400 | 409 if error_code.as_deref() == Some(TOO_MANY_REQUESTS) => Self::Throttled(retry_after),
-            401 | 403 if is_of_api(body) => Self::Unauthorized(status),
+            401 | 403 if is_of_api(body) => match MissingPlan::in_body(body) {
+                Some(missing) => Self::NotInPlan { status, missing },
+                None => Self::Unauthorized(status),
+            },
             404 => Self::NotFound,
             401 | 403 | 408 => Self::Failed { status, retry_after: None },
             400..=499 => Self::Rejected { status, error_code },
@@ -100,6 +107,7 @@ impl ApiError {
             | Self::NotLeading(_)
             | Self::NotSent(_)
             | Self::Unauthorized(_)
+            | Self::NotInPlan { .. }
             | Self::NotFound
             | Self::Throttled(_)
             | Self::Rejected { .. }
@@ -116,6 +124,7 @@ impl ApiError {
             Self::NotSent(_) => "not_sent",
             Self::Lost(_) => "lost",
             Self::Unauthorized(_) => "unauthorized",
+            Self::NotInPlan { .. } => "not_in_plan",
             Self::NotFound => "not_found",
             Self::Throttled(_) => "throttled",
             Self::Rejected { .. } => "rejected",
@@ -202,13 +211,25 @@ mod tests {
             for body in [
                 r#"{"title":"Unauthorized","status":401,"detail":"Invalid api key","timestamp":"x"}"#,
                 r#"{"status":{"status":"ERROR","code":"E_NO_PERMISSION","msg":"x"}}"#,
-                r#"{"message":"No Agency addon"}"#,
             ] {
                 assert!(matches!(response(status, body), ApiError::Unauthorized(_)), "{status} {body}");
             }
             for body in ["", "<html>", "{}", r#""blocked""#, r#"["title"]"#, r#"{"error":"blocked"}"#] {
                 assert!(matches!(response(status, body), ApiError::Failed { .. }), "{status} {body}");
             }
+        }
+    }
+
+    #[test]
+    fn a_missing_plan_is_never_taken_for_a_wrong_key() {
+        for (status, body) in [
+            (401, r#"{"title":"Unauthorized","status":401,"detail":"No API addon"}"#),
+            (401, r#"{"title":"Unauthorized","status":401,"detail":"Upgrade your plan"}"#),
+            (403, r#"{"message":"No Agency addon"}"#),
+        ] {
+            let error = response(status, body);
+            assert!(matches!(error, ApiError::NotInPlan { status: of, .. } if of == status), "{body}");
+            assert_eq!(error.effect(), Effect::NotApplied);
         }
     }
 

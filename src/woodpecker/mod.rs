@@ -1,22 +1,26 @@
-//! Woodpecker's credentials API: types, client, request queues, cached listings and errors.
+//! Woodpecker's API: types, client, request queues, cached listings and errors.
 
 pub mod access;
 mod account;
 mod client;
+mod companies;
 mod error;
 pub mod failure;
 mod identity;
 mod listing;
+mod missing_plan;
 mod queue;
 mod queues;
 mod types;
 
 pub use self::account::{RemoteAccount, SharedAccounts};
 pub use self::client::Client;
+pub use self::companies::{CompaniesError, Company};
 pub use self::error::{ApiError, Effect};
 pub use self::failure::failure;
 pub use self::identity::{KeyDigest, RemoteIdentity};
 pub use self::listing::Listing;
+pub use self::missing_plan::MissingPlan;
 pub use self::queue::{AccountQueue, Permit, QueueEntry, RequestSlot, Requester, RequesterKind, Waker};
 pub use self::queues::AccountQueues;
 pub use self::types::{Credential, CredentialList, NewCredential, SecretUpdate, read_listing};

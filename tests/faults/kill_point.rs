@@ -132,7 +132,9 @@ impl KillPoint {
             (Op::Delete, Point::Arrived) => DeleteArrived,
             (Op::Delete, Point::Performed) => DeletePerformed,
             (Op::Delete, Point::Answered) => DeleteAnswered,
-            (Op::List, Point::Arrived | Point::Performed) | (Op::Other, _) => return None,
+            (Op::List, Point::Arrived | Point::Performed) | (Op::Companies | Op::Me | Op::Other, _) => {
+                return None;
+            }
         })
     }
 }

@@ -11,7 +11,7 @@ use crate::gitops::blocks;
 use crate::harness::eventually;
 
 /// API groups that the test's API server serves; the core group has no name.
-const SERVED: [&str; 3] = ["", "rbac.authorization.k8s.io", "graph-credentials.io"];
+const SERVED: [&str; 4] = ["", "batch", "rbac.authorization.k8s.io", "graph-credentials.io"];
 
 /// Kinds of files for other tools, which have no API version and kind of Kubernetes.
 const NO_OBJECTS: [&str; 4] = [".sops.yaml", "Chart.yaml", "values.yaml", "clients"];

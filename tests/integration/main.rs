@@ -7,6 +7,7 @@ mod account_moves;
 mod accounts;
 mod admin_cli;
 mod adoption;
+mod agencies;
 mod clocks;
 mod command_line;
 mod companies;

@@ -22,10 +22,10 @@ impl AccountResult {
             ApiError::Failed { status: code, .. } if validity == KeyValidity::Unclear => Self::Unreachable(format!(
                 "every list request is answered with HTTP {code}, but not in the form of Woodpecker's API: check the API key in the Secret, and whether a proxy or a firewall between the operator and Woodpecker blocks the requests; the operator tries again"
             )),
-            ApiError::Unauthorized(_) if validity == KeyValidity::Unconfirmed => Self::Postponed(
+            ApiError::Unauthorized(_) | ApiError::NotInPlan { .. } if validity == KeyValidity::Unconfirmed => Self::Postponed(
                 "Woodpecker rejected the API key once; the operator lists again before this counts".into(),
             ),
-            ApiError::Unauthorized(_) => Self::Unusable(ConditionFailure {
+            ApiError::Unauthorized(_) | ApiError::NotInPlan { .. } => Self::Unusable(ConditionFailure {
                 reason: Reason::InvalidApiKey,
                 message: "Woodpecker rejected the API key: create one of the same account under Marketplace > Integrations > API keys (the account needs that add-on) and put it into the Secret".into(),
             }),

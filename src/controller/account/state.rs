@@ -163,7 +163,7 @@ impl KeyRejections {
         unclear_after: Duration,
     ) -> KeyValidity {
         match response {
-            Err(ApiError::Unauthorized(_)) => {
+            Err(ApiError::Unauthorized(_) | ApiError::NotInPlan { .. }) => {
                 self.by_others = None;
                 let is_repeated = self.by_api.as_ref() == Some(identity);
                 self.by_api = Some(identity.clone());

@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::sync::broadcast;
 
 pub use crate::double::RetryAfter;
 pub use crate::double::progress::Point;
+pub use crate::double::woodpecker::companies::Company;
 pub use crate::double::woodpecker::fault::Fault;
 pub use crate::double::woodpecker::progress::Progress;
 pub use crate::double::woodpecker::record::Request;
@@ -56,6 +58,17 @@ impl Woodpecker {
     /// Whether requests with `x-company-id` act on the agency itself; `false` by default.
     pub fn ignore_company_header(&self, ignore: bool) {
         lock(&self.handler.behavior).ignore_company_header = ignore;
+    }
+
+    /// Lists the company to the agency's keys, in place of the one with its id. Unlike
+    /// [`Woodpecker::add_company`], no requests can be made for it.
+    pub fn list_company(&self, agency: &str, company: Company) {
+        lock(&self.handler.agencies).put(agency, company);
+    }
+
+    /// The body of `/me` for the account's keys; 404 without one.
+    pub fn set_identity(&self, account: &str, identity: Value) {
+        lock(&self.handler.agencies).set_identity(account, identity);
     }
 
     // --- state

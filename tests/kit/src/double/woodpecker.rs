@@ -2,6 +2,7 @@
 //! limit of one request at a time, faults, and the record of each request.
 
 pub(crate) mod api;
+pub(crate) mod companies;
 pub(crate) mod fault;
 pub(crate) mod handler;
 pub(crate) mod progress;

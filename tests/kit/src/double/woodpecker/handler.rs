@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::sync::broadcast;
 
 use super::api::{Api, Performed, Rules};
+use super::companies::Agencies;
 use super::fault::{Effect, Fault};
 use super::progress::Progress;
 use super::record::Request as Record;
@@ -28,6 +29,7 @@ use crate::double::{Delays, SecretText, lock};
 /// Everything that the double of Woodpecker holds.
 pub struct Handler {
     pub(crate) state: Mutex<State>,
+    pub(crate) agencies: Mutex<Agencies>,
     /// By account and operation; `None` is every account.
     pub(crate) script: Mutex<Script<(Option<String>, Op), Fault>>,
     pub(crate) records: Mutex<Vec<Record>>,
@@ -81,6 +83,7 @@ impl Service for Handler {
         let rules = Rules { in_use_status: 409, verify_updates: false, expiry_echo: ExpiryEcho::default() };
         Self {
             state: Mutex::default(),
+            agencies: Mutex::default(),
             script: Mutex::new(Script::new()),
             records: Mutex::default(),
             behavior: Mutex::new(Behavior {
@@ -250,6 +253,12 @@ impl Job {
     }
 
     fn perform(&self) -> Performed {
+        if let Op::Companies | Op::Me = self.route.op {
+            let response = lock(&self.handler.agencies).respond(&self.account, &self.route);
+            self.handler.update_record(self.number, |record| record.took_effect = response.status < 300);
+            self.report_progress(Point::Performed);
+            return Performed { response, credential_id: None };
+        }
         let microsoft = self.behavior.microsoft.as_ref();
         let verifies = |tenant: &str, client: &str, secret: &SecretText| {
             microsoft.is_none_or(|it| it.accepts(tenant, client, secret))

@@ -5,8 +5,10 @@ use serde_json::Value;
 use crate::double::http::Request;
 
 const CREDENTIALS: &str = "/rest/v2/mailboxes/microsoft/credentials";
+const COMPANIES: &str = "/rest/v2/agency/companies";
+const ME: &str = "/rest/v1/me";
 
-/// The operations of the credentials API.
+/// The operations of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Op {
     /// `GET …/credentials`.
@@ -19,6 +21,10 @@ pub enum Op {
     Update,
     /// `DELETE …/credentials/{id}`.
     Delete,
+    /// `GET /rest/v2/agency/companies`.
+    Companies,
+    /// `GET /rest/v1/me`.
+    Me,
     /// Anything else: 404.
     Other,
 }
@@ -28,19 +34,21 @@ pub enum Op {
 pub(crate) struct Route {
     pub(crate) op: Op,
     pub(crate) id: Option<i64>,
+    /// Without the question mark.
+    pub(crate) query: String,
 }
 
 impl Op {
     /// Whether it attempts a change.
     pub fn is_write(self) -> bool {
-        !matches!(self, Self::List | Self::Other)
+        !matches!(self, Self::List | Self::Companies | Self::Me | Self::Other)
     }
 }
 
 impl Route {
     /// `body` is the request's, if it is JSON.
     pub(crate) fn of(request: &Request, body: Option<&Value>) -> Self {
-        let path = request.path.split('?').next().unwrap_or_default();
+        let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
         let rest = path.strip_prefix(CREDENTIALS);
         let id = rest.and_then(|rest| rest.strip_prefix('/')?.parse().ok());
         let op = match (request.method.as_str(), rest, id) {
@@ -49,9 +57,11 @@ impl Route {
             ("DELETE", _, Some(_)) => Op::Delete,
             ("PATCH", _, Some(_)) if names_secret(body) => Op::Update,
             ("PATCH", _, Some(_)) => Op::Rename,
+            ("GET", None, _) if path == COMPANIES => Op::Companies,
+            ("GET", None, _) if path == ME => Op::Me,
             _ => Op::Other,
         };
-        Self { op, id }
+        Self { op, id, query: query.to_owned() }
     }
 }
 

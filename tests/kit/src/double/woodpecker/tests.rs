@@ -1,6 +1,7 @@
 //! The double of Woodpecker over real HTTP: what a client sees, and what is recorded.
 
 mod api;
+mod companies;
 mod faults;
 mod records;
 mod validity;
