@@ -21,7 +21,7 @@ use crate::k8s::client::Cluster;
 use crate::k8s::leadership::Leadership;
 use crate::k8s::secrets::SecretData;
 use crate::woodpecker::access::{self, AccessError};
-use crate::woodpecker::{self, ApiError, MissingPlan};
+use crate::woodpecker::{self, ApiError};
 
 /// Settings of requests to Woodpecker.
 #[derive(Debug, Args)]
@@ -179,17 +179,9 @@ fn access_problem(name: &AccountName, account: &WoodpeckerAccount, error: &Acces
 /// Why a request failed, and what to do; `if_rejected` is what to do if Woodpecker rejected its content.
 pub(super) fn problem(error: &ApiError, if_rejected: &str) -> String {
     let action = match error {
-        ApiError::NotInPlan { missing, .. } => match missing {
-            MissingPlan::ApiAddon => {
-                "add the API add-on to the account at Woodpecker (Marketplace); the API key itself may be right"
-            }
-            MissingPlan::AgencyAddon => {
-                "use an API key of the agency's main account (HQ), with the agency add-on; the API key itself may be right"
-            }
-            MissingPlan::Upgrade => {
-                "upgrade the account's plan at Woodpecker; the API key itself may be right"
-            }
-        },
+        ApiError::NotInPlan { missing, .. } => {
+            return format!("{}: {}; the API key itself may be right", chain(error), missing.remedy());
+        }
         ApiError::Unauthorized(_) => {
             "write an API key of the account to the Secret that spec.apiKeySecretRef names"
         }

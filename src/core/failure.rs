@@ -64,6 +64,8 @@ pub enum FailureKind {
     /// A record did not keep what was written into it.
     NotPersisted,
     Unauthorized,
+    /// Woodpecker refuses the API key because of the account's plan.
+    NotInPlan,
     /// The listing shows the credential without a readable app, so it is not changed.
     Unreadable,
     /// The credential is for another app there: the API key must belong to another account.

@@ -17,7 +17,8 @@ pub fn failure(operation: Operation, error: &ApiError) -> Failure {
         ApiError::Queue(closed) => FailureKind::Queued(*closed),
         ApiError::NotLeading(_) => FailureKind::Queued(QueueError::Ending),
         ApiError::Throttled(_) => FailureKind::Throttled,
-        ApiError::Unauthorized(_) | ApiError::NotInPlan { .. } => FailureKind::Unauthorized,
+        ApiError::Unauthorized(_) => FailureKind::Unauthorized,
+        ApiError::NotInPlan { .. } => FailureKind::NotInPlan,
         // Only a listing shows whether a credential was deleted.
         ApiError::NotFound => FailureKind::Rejected { status: 404, code: None },
         ApiError::Rejected { error_code, .. } if error_code.as_deref() == Some(INVALID_CLIENT_SECRET) => {

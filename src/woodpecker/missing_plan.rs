@@ -41,6 +41,15 @@ impl MissingPlan {
             Self::Upgrade => "Upgrade your plan",
         }
     }
+
+    /// What to do, in a sentence.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::ApiAddon => "add the API add-on to the account at Woodpecker, under Marketplace",
+            Self::AgencyAddon => "use an API key of the agency's main account (HQ), with the agency add-on",
+            Self::Upgrade => "upgrade the account's plan at Woodpecker",
+        }
+    }
 }
 
 impl fmt::Display for MissingPlan {

@@ -20,7 +20,6 @@ pub use self::error::{ApiError, Effect};
 pub use self::failure::failure;
 pub use self::identity::{KeyDigest, RemoteIdentity};
 pub use self::listing::Listing;
-pub use self::missing_plan::MissingPlan;
 pub use self::queue::{AccountQueue, Permit, QueueEntry, RequestSlot, Requester, RequesterKind, Waker};
 pub use self::queues::AccountQueues;
 pub use self::types::{Credential, CredentialList, NewCredential, SecretUpdate, read_listing};

@@ -82,6 +82,46 @@ async fn a_rejected_key_is_reported_by_the_account_and_its_objects() {
 }
 
 #[tokio::test]
+async fn a_plan_without_the_api_is_not_a_wrong_key() {
+    let env = TestEnv::start().await;
+    env.credential("sales-eu", json!({})).await;
+    env.wait_until_ready("sales-eu").await;
+    for detail in ["No API addon", "Upgrade your plan"] {
+        let body = json!({"title": "Unauthorized", "status": 401, "detail": detail});
+        for op in [Op::List, Op::Update, Op::Create] {
+            env.woodpecker.fail_always(op, Fault::RefusedBefore(401, body.clone()));
+        }
+        list_again(&env, 1).await;
+        let account = env.wait_for_account("agency", ConditionStatus::False, "ApiNotInPlan").await;
+        let ready = find(&account.status.as_ref().unwrap().conditions, ConditionType::Ready).unwrap();
+        assert!(
+            ready.message.contains(detail) && ready.message.contains("may be right"),
+            "{}",
+            ready.message
+        );
+        env.woodpecker.clear_faults();
+        list_again(&env, 1).await;
+        env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
+    }
+    // A write that is refused although lists work.
+    let body = json!({"title": "Unauthorized", "status": 401, "detail": "No API addon"});
+    env.woodpecker.fail_always(Op::Update, Fault::RefusedBefore(401, body));
+    env.entra.add_secret(TENANT, CLIENT, "s3cret-two");
+    env.secret("sales-eu-graph", &[("client_secret", "s3cret-two"), ("secret_expires_at", EXPIRY)]).await;
+    let object =
+        env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::Unknown, "ApiNotInPlan").await;
+    assert!(message(&object, ConditionType::Registered).contains("add-on"));
+    env.woodpecker.clear_faults();
+    env.wait_until_ready("sales-eu").await;
+    let id = object.status.unwrap().credential_id.unwrap();
+    eventually("the new secret is registered", || async {
+        let is_there = env.woodpecker.secret_matches("agency", id, "s3cret-two");
+        if is_there { Ok(()) } else { Err(env.log()) }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_revoked_key_is_detected_by_the_first_rejection() {
     let env = TestEnv::start().await;
     env.credential("sales-eu", json!({})).await;

@@ -18,6 +18,9 @@ entries! {
         InvalidApiKey: False, User,
             "Woodpecker rejects the API key.",
             concat!("Create a key of the same account under Marketplace > Integrations > API keys and put it into the Secret: ", write_key!(), ".");
+        ApiNotInPlan: False, User,
+            "Woodpecker refuses the API key because the account's plan does not include the API. The key itself may be right.",
+            "Add the API add-on to the account at Woodpecker, under Marketplace, or upgrade its plan, as the message says. The operator lists again automatically; do not replace the key.";
         SecretNotFound: False, User,
             "The namespace has no Secret with the name that `apiKeySecretRef` gives.",
             "Create it: `kubectl create secret generic SECRET --namespace NAMESPACE --from-file=api_key=FILE`, with the API key and no line break in the file. Or fix `spec.apiKeySecretRef.name`.";

@@ -172,6 +172,9 @@ entries! {
             "It is not known yet whether a create or an update took effect; the operator continues after two minutes.",
             RETRIES;
         RateLimited: Unknown, Nobody, "Woodpecker limits the rate of requests.", RETRIES;
+        ApiNotInPlan: Unknown, User,
+            "Woodpecker refuses a request because the account's plan does not include the API.",
+            "Add the API add-on to the account at Woodpecker, under Marketplace, or upgrade its plan. The operator tries again automatically.";
         WoodpeckerUnavailable: Unknown, Nobody,
             "Woodpecker could not be reached or returned an error.",
             CHECK_NETWORK;

@@ -25,9 +25,16 @@ impl AccountResult {
             ApiError::Unauthorized(_) | ApiError::NotInPlan { .. } if validity == KeyValidity::Unconfirmed => Self::Postponed(
                 "Woodpecker rejected the API key once; the operator lists again before this counts".into(),
             ),
-            ApiError::Unauthorized(_) | ApiError::NotInPlan { .. } => Self::Unusable(ConditionFailure {
+            ApiError::Unauthorized(_) => Self::Unusable(ConditionFailure {
                 reason: Reason::InvalidApiKey,
                 message: "Woodpecker rejected the API key: create one of the same account under Marketplace > Integrations > API keys (the account needs that add-on) and put it into the Secret".into(),
+            }),
+            ApiError::NotInPlan { missing, .. } => Self::Unusable(ConditionFailure {
+                reason: Reason::ApiNotInPlan,
+                message: format!(
+                    "Woodpecker refuses the API key because of the account's plan ({missing}), and the key itself may be right: {}; the operator tries again",
+                    missing.remedy()
+                ),
             }),
             ApiError::Malformed(_) => Self::Unreachable(
                 "Woodpecker's response to the list request is malformed, and does not count as an empty account; the operator tries again".into(),

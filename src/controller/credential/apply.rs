@@ -195,7 +195,9 @@ fn is_unchanged(context: &Context, observed: &Observed) -> bool {
 /// Converts and logs the error. A rejected key requeues the account.
 fn failure(context: &Context, observed: &Observed, operation: Operation, error: &ApiError) -> Failure {
     let failure = woodpecker::failure(operation, error);
-    if let (FailureKind::Unauthorized, Target::Ready(target)) = (&failure.kind, &observed.target) {
+    if let (FailureKind::Unauthorized | FailureKind::NotInPlan, Target::Ready(target)) =
+        (&failure.kind, &observed.target)
+    {
         // The account reports it to all its objects.
         context.requeuer.account(&target.location.account);
     }

@@ -29,6 +29,7 @@ pub(super) fn after_failure(
         | FailureKind::NotPersisted
         | FailureKind::Unavailable
         | FailureKind::Unauthorized
+        | FailureKind::NotInPlan
         | FailureKind::ObjectsUnknown => failed(backoff),
         FailureKind::OutcomeUnknown => failed(Requeue::Backoff(Some(policy.timing.settle_period))),
         FailureKind::SecretRejected if is_within_window(observed, policy, now) => {

@@ -67,6 +67,7 @@ fn failures() -> impl Strategy<Value = Option<Failure>> {
         FailureKind::Unavailable,
         FailureKind::OutcomeUnknown,
         FailureKind::Unauthorized,
+        FailureKind::NotInPlan,
         FailureKind::Unreadable,
         FailureKind::WrongAccount,
         FailureKind::CompanyIdIgnored,

@@ -48,6 +48,7 @@ pub(super) fn after_failure(
             Reason::WoodpeckerUnavailable,
             "Woodpecker rejected the API key for this request; the operator checks the key and tries again. If the key is invalid, the WoodpeckerAccount reports it. If the account stays Ready, the key can list credentials but cannot change them: use another API key",
         ),
+        (FailureKind::NotInPlan, _) => not_in_plan(),
         (FailureKind::Unreadable, _) => problem(
             Reason::UpdateRejected,
             format!("Woodpecker's listing shows credential {id} without a readable tenant or client ID, so the operator does not change it: if this persists, ask Woodpecker's support"),
@@ -63,6 +64,14 @@ pub(super) fn after_failure(
             rejected(observed, operation, id, &format!("HTTP {status}{code}"))
         }
     }
+}
+
+fn not_in_plan() -> Desired {
+    Desired::unknown(
+        ConditionType::Registered,
+        Reason::ApiNotInPlan,
+        "Woodpecker refuses this request because of the account's plan, and the API key itself may be right: add the API add-on at Woodpecker, under Marketplace, or upgrade the plan; the operator tries again",
+    )
 }
 
 fn secret_rejected(operation: Operation, id: i64) -> Desired {
