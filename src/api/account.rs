@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::UnknownFields;
 use crate::api::conditions::Condition;
 use crate::api::ids::{REMOTE_ID_RULE, SUBDOMAIN_RULE};
+use crate::api::key_identity::KeyIdentity;
 
 /// Base URL of Woodpecker's API, the default of `spec.baseUrl`.
 /// Source: the vendor's authentication guide.
@@ -145,6 +146,11 @@ pub struct WoodpeckerAccountStatus {
     /// key of another account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key_fingerprint: Option<String>,
+
+    /// Who the API key belongs to, for information: as Woodpecker said when it was last asked, at most once a day for a
+    /// key. It may be absent, and of an earlier key until Woodpecker responds for the new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_identity: Option<KeyIdentity>,
 
     /// Last handled value of the annotation `graph-credentials.io/confirm-deleted`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

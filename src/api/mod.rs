@@ -9,6 +9,7 @@ pub mod duration;
 mod entra;
 mod identity;
 mod ids;
+mod key_identity;
 pub mod reasons;
 mod rotation;
 mod sealed;
@@ -34,6 +35,7 @@ pub use self::identity::{
     FederatedToken, Grant, IdentityAuth, TenantProblem,
 };
 pub use self::ids::{ClientId, ParseGuidError, ParseRecordIdError, RecordId, TenantId, is_guid};
+pub use self::key_identity::KeyIdentity;
 pub use self::rotation::{
     CreateAttempt, CreatedSecret, EarlierSecret, Observations, Rotation, RotationStatus, UnknownSecret,
 };

@@ -16,6 +16,7 @@ pub(crate) mod failure;
 pub(crate) mod grants;
 pub(crate) mod graph_error;
 pub(crate) mod graph_write;
+pub(crate) mod key_identity;
 pub(crate) mod lenient;
 pub(crate) mod model;
 pub mod orphan;

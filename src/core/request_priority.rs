@@ -19,7 +19,7 @@ pub enum RequestPriority {
     Drift,
     /// A periodic check.
     Resync,
-    /// A new name, on which nothing depends.
+    /// A new name, or the question who an API key belongs to, on which nothing depends.
     Rename,
 }
 

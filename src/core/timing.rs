@@ -55,6 +55,10 @@ timing! {
     token_max_age = Duration::from_hours(1);
     /// Timeout of a request to Woodpecker: its queue may take 15 s, and on create and update it calls Microsoft itself.
     woodpecker_call = Duration::from_secs(45);
+    /// Interval of questions to Woodpecker who an API key belongs to.
+    key_identity = Duration::from_hours(24);
+    /// The same after a question without an answer.
+    key_identity_retry = Duration::from_hours(1);
     /// Timeout of connecting to either.
     connect = Duration::from_secs(5);
     /// Timeout of a Kubernetes request: until the headers for a watch, until the whole response otherwise. kube has

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::woodpecker::client::Client;
 use crate::woodpecker::error::{ApiError, Effect};
 use crate::woodpecker::identity::{KeyDigests, RemoteIdentity};
+use crate::woodpecker::key_identity::KeyIdentities;
 use crate::woodpecker::listing::{LastListing, Listing, Listings};
 use crate::woodpecker::queue::{AccountQueue, RequestSlot, ResponseSignal};
 use crate::woodpecker::queues::AccountQueues;
@@ -32,6 +33,7 @@ pub struct RemoteAccount {
 #[derive(Debug)]
 pub struct SharedAccounts {
     pub queues: AccountQueues,
+    pub key_identities: KeyIdentities,
     listings: Listings,
     digests: KeyDigests,
 }
@@ -41,7 +43,12 @@ pub struct SharedAccounts {
 impl SharedAccounts {
     /// Fails only if the system has no randomness.
     pub fn new(queues: AccountQueues, timing: &Timing) -> Result<Self, getrandom::Error> {
-        Ok(Self { queues, listings: Listings::new(timing.settle_period), digests: KeyDigests::new()? })
+        Ok(Self {
+            queues,
+            key_identities: KeyIdentities::new(timing),
+            listings: Listings::new(timing.settle_period),
+            digests: KeyDigests::new()?,
+        })
     }
 
     /// The identity of a client's address, company and key.
@@ -162,6 +169,14 @@ impl RemoteAccount {
     fn invalidate_if_uncertain(&self, error: &ApiError) {
         if error.effect() == Effect::Unknown || matches!(error, ApiError::NotFound) {
             self.listing.forget();
+        }
+    }
+
+    /// Pauses the queue if Woodpecker asks to slow down. Other failures of a request on which nothing depends are not
+    /// the account's.
+    pub(super) fn record_throttling(&self, error: &ApiError) {
+        if let ApiError::Throttled(retry_after) = error {
+            self.queue.record_response(ResponseSignal::Throttled(*retry_after));
         }
     }
 

@@ -7,6 +7,7 @@ mod companies;
 mod error;
 pub mod failure;
 mod identity;
+mod key_identity;
 mod listing;
 mod missing_plan;
 mod queue;

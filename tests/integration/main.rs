@@ -28,6 +28,7 @@ mod idle_writes;
 mod import;
 mod installation;
 mod invalid_objects;
+mod key_identities;
 mod keyring_access;
 mod kubeconfig;
 mod leader_election;

@@ -4,6 +4,7 @@ pub mod compare;
 pub mod connect;
 pub mod consistency;
 pub mod finalizer;
+mod key_identity;
 pub mod reconcile;
 pub mod relation;
 mod result;

@@ -13,7 +13,7 @@ use crate::api::{
 };
 use crate::controller::account::connect::open;
 use crate::controller::account::state::{KeyValidity, Known, State};
-use crate::controller::account::{compare, finalizer, requester};
+use crate::controller::account::{compare, finalizer, key_identity, requester};
 use crate::controller::context::Context;
 use crate::controller::error::ReconcileError;
 use crate::controller::index::Pruned;
@@ -226,6 +226,7 @@ async fn finish(
         compare::requeue_changed(context, own, listing);
     }
     let ready = write(context, object, own, &result, summary).await?;
+    key_identity::update(context, own, &result, queued_in.as_ref()).await?;
     let requeue_after = match result {
         AccountResult::Ready | AccountResult::Incomplete(_) => {
             backoff::shorten(&uid, timing.listing_interval, 20)

@@ -180,7 +180,8 @@ async fn every_accepted_credential_can_be_deserialized() {
 #[tokio::test]
 async fn every_accepted_account_can_be_deserialized() {
     let status = json!({
-        "observedGeneration": 1, "remote": 1, "managed": 1, "adoptable": 1, "unmanaged": 1, "apiKeyFingerprint": "a:b", "lastHandledConfirmation": "x", "confirmedDeletedIds": [7], "conditions": [condition()]
+        "observedGeneration": 1, "remote": 1, "managed": 1, "adoptable": 1, "unmanaged": 1, "apiKeyFingerprint": "a:b",
+        "keyIdentity": {"firmId": 1, "firmName": "x", "userId": 1, "userName": "x"}, "lastHandledConfirmation": "x", "confirmedDeletedIds": [7], "conditions": [condition()]
     });
     let spec = json!({
         "apiKeySecretRef": {"name": "x", "key": "x"}, "baseUrl": "https://x", "companyId": 7,
