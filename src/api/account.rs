@@ -7,6 +7,7 @@ use crate::api::UnknownFields;
 use crate::api::conditions::Condition;
 use crate::api::ids::{REMOTE_ID_RULE, SUBDOMAIN_RULE};
 use crate::api::key_identity::KeyIdentity;
+use crate::api::namespace_selector::{Labels, NamespaceSelector};
 
 /// Base URL of Woodpecker's API, the default of `spec.baseUrl`.
 /// Source: the vendor's authentication guide.
@@ -108,6 +109,7 @@ pub struct ApiKeySecretRef {
 #[serde(rename_all = "camelCase")]
 pub struct AllowedNamespaces {
     /// Full names of the namespaces. Patterns are not supported.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), inner(length(min = 1, max = 63)))]
     #[x_kube(
         merge_strategy = kube::core::ListMerge::Set,
@@ -115,6 +117,13 @@ pub struct AllowedNamespaces {
             .message("spec.allowedNamespaces.names must be full names of namespaces: lower-case letters, digits and '-', no patterns")
     )]
     pub names: Vec<String>,
+
+    /// Namespaces with these labels, besides those in `names`. Everybody who may label namespaces then decides which of
+    /// them may use the account. Requires that the operator may list and watch namespaces (the chart's
+    /// `rbac.namespaceSelectors`): otherwise the selector lets nobody in, and the account reports
+    /// `NamespacesForbidden`. If a namespace loses a label, that is as if it was removed from `names`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<NamespaceSelector>,
 }
 
 /// Observed state of the account. Only the operator writes it.
@@ -181,13 +190,21 @@ impl WoodpeckerAccountSpec {
         self.base_url.as_deref().unwrap_or(VENDOR_BASE_URL).trim_end_matches('/')
     }
 
-    /// Whether objects in `namespace` may use the account, which is in `own`.
-    pub fn allows(&self, own: &str, namespace: &str) -> bool {
-        own == namespace
-            || self
-                .allowed_namespaces
-                .as_ref()
-                .is_some_and(|allowed| allowed.names.iter().any(|name| name == namespace))
+    /// Whether objects in `namespace` may use the account, which is in `own`. `labels` are those of the namespace, if they
+    /// are known.
+    pub fn allows(&self, own: &str, namespace: &str, labels: Option<&Labels>) -> bool {
+        let is_selected = || {
+            let selector = self.namespace_selector();
+            selector.zip(labels).is_some_and(|(selector, labels)| selector.matches(labels))
+        };
+        let names = self.allowed_namespaces.as_ref().map(|allowed| &allowed.names);
+        let is_named = names.is_some_and(|names| names.iter().any(|name| name == namespace));
+        own == namespace || is_named || is_selected()
+    }
+
+    /// The labels of namespaces that may use the account.
+    pub fn namespace_selector(&self) -> Option<&NamespaceSelector> {
+        self.allowed_namespaces.as_ref()?.selector.as_ref()
     }
 }
 

@@ -94,7 +94,7 @@ reasons! {
     TokenFileUnusable CertificateInvalid IssuerUnreachable IssuerNotTrusted AudienceNotTrusted SubjectNotTrusted
     FederationNotTrusted AssertionRejected CertificateNotTrusted ConsentMissing PermissionMissing SignInRejected SignInPending
     TenantsNotReady
-    Authenticated InvalidApiKey ApiNotInPlan BaseUrlNotAllowed IncompleteList FinalizerRejected CompanyIdIgnored UnexpectedRemoteState
+    Authenticated InvalidApiKey ApiNotInPlan BaseUrlNotAllowed IncompleteList FinalizerRejected NamespacesForbidden CompanyIdIgnored UnexpectedRemoteState
 }
 
 const NOTHING: &str = "Nothing to do.";

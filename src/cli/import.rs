@@ -11,6 +11,7 @@ use clap::Args;
 use self::manifest::Import;
 use self::names::SecretNames;
 use crate::api::AccountName;
+use crate::cli::kubernetes;
 use crate::cli::output;
 use crate::cli::ownership::Inventory;
 use crate::cli::woodpecker::{self, Remote, RemoteArgs};
@@ -59,8 +60,12 @@ pub(super) async fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
         ));
     }
     let namespace = args.namespace.as_ref().map_or(args.account.namespace.as_str(), ObjectName::as_str);
-    let import =
-        Import { listed: &listed, inventory: &inventory, namespace, secrets: &args.secret_name_template };
+    let labels = match listed.object.spec.namespace_selector() {
+        Some(_) => kubernetes::namespace_labels(&remote.cluster.client, namespace).await?,
+        None => None,
+    };
+    let secrets = &args.secret_name_template;
+    let import = Import { listed: &listed, inventory: &inventory, namespace, secrets, labels };
     output::print(&import.text())?;
     Ok(ExitCode::SUCCESS)
 }

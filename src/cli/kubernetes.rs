@@ -1,10 +1,11 @@
 //! The operator's objects in the cluster, read as untyped objects, so that invalid ones are not missed.
 
 use anyhow::{Context as _, anyhow};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{ApiResource, DynamicObject};
 use kube::{Api, Client, Resource};
 
-use crate::api::NamespacedName;
+use crate::api::{Labels, NamespacedName};
 use crate::k8s::list::{ListError, Pages};
 use crate::k8s::scope::Scope;
 
@@ -70,6 +71,17 @@ where
             Err(anyhow::Error::from(error).context(advice))
         }
     }
+}
+
+/// The labels of a namespace; `None` if it does not exist.
+pub(super) async fn namespace_labels(client: &Client, name: &str) -> anyhow::Result<Option<Labels>> {
+    let api: Api<Namespace> = Api::all(client.clone());
+    let found = api.get_metadata_opt(name).await;
+    let found = found.map_err(|error| {
+        let advice = advice(&error, &format!("get Namespace {name}"));
+        anyhow::Error::from(error).context(advice)
+    })?;
+    Ok(found.map(|namespace| namespace.metadata.labels.unwrap_or_default()))
 }
 
 fn unknown_kind<K: Resource<DynamicType = ()>>() -> anyhow::Error {

@@ -8,6 +8,7 @@ mod credential;
 mod entry;
 mod identity;
 mod keys;
+mod namespaces;
 mod owners;
 #[cfg(test)]
 mod property_tests;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use self::entry::Entry;
@@ -43,6 +45,7 @@ use crate::k8s::scope::Scope;
 use crate::woodpecker::RemoteIdentity;
 
 pub use self::entry::Indexed;
+pub use self::namespaces::{Allowance, NamespaceLabels};
 pub use self::owners::{CredentialRef, ReleasedApp};
 pub use self::prune::{Pruned, read_pruned};
 pub use self::table::Moment;
@@ -52,6 +55,8 @@ pub struct Index {
     pub scopes: Vec<Scope>,
     /// Cancelled once the credentials of every scope have been listed.
     listed: CancellationToken,
+    /// An account selects namespaces by labels.
+    pub selector_added: Notify,
     objects: Mutex<Objects>,
 }
 
@@ -62,6 +67,7 @@ pub struct Objects {
     identities: Table<EntraIdentity>,
     /// The namespace of the identities, if they are used.
     identity_namespace: Option<String>,
+    namespaces: NamespaceLabels,
 }
 
 /// An object that references a Secret.
@@ -112,8 +118,14 @@ impl Index {
             accounts: Table::new(&scopes),
             identities: Table::new(&[]),
             identity_namespace: None,
+            namespaces: NamespaceLabels::default(),
         };
-        Self { scopes, listed: CancellationToken::new(), objects: Mutex::new(objects) }
+        Self {
+            scopes,
+            listed: CancellationToken::new(),
+            selector_added: Notify::new(),
+            objects: Mutex::new(objects),
+        }
     }
 
     /// Whether the credentials of every scope have been listed.
@@ -340,9 +352,16 @@ impl Objects {
         self.account(name).is_some_and(|account| account.is_at(remote))
     }
 
+    /// What is known about the labels of namespaces.
+    pub fn namespaces(&self) -> &NamespaceLabels {
+        &self.namespaces
+    }
+
     /// Whether the account allows the namespace, as far as is known.
     pub fn allows(&self, name: &AccountName, namespace: &str) -> bool {
         let spec = self.account(name).and_then(|account| account.known.as_ref()?.spec.as_ref());
-        spec.is_some_and(|spec| spec.allows(&name.namespace, namespace))
+        spec.is_some_and(|spec| {
+            self.namespaces.allowance(spec, &name.namespace, namespace) == Allowance::Allowed
+        })
     }
 }

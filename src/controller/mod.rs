@@ -14,6 +14,7 @@ pub mod instrument;
 pub mod invalid;
 pub mod kind;
 pub mod metrics;
+pub mod namespaces;
 pub mod orphans;
 pub mod parsed;
 pub mod queue;
@@ -76,6 +77,7 @@ pub async fn run(context: Arc<Context>) -> Result<(), ControllerError> {
     tasks.spawn(record::keyring::run(context.clone()));
     tasks.spawn(stale_finalizers::run(context.clone(), scopes.clone()));
     tasks.spawn(secret_watch::run(context.clone(), scopes.clone()));
+    tasks.spawn(namespaces::run(context.clone()));
     if let Some(scope) = identities {
         tasks.spawn(reconciler::watch::<EntraIdentity>(context.clone(), scope));
         tasks.spawn(reconciler::run::<EntraIdentity>(context.clone()));

@@ -120,6 +120,24 @@ fn without_a_cluster_role_nothing_is_cluster_scoped() {
 }
 
 #[test]
+fn namespaces_are_listed_only_for_selectors() {
+    let get = (json!(["get"]), Value::Null);
+    assert_eq!(rights_to("namespaces", &json!({})), std::slice::from_ref(&get), "whether one terminates");
+    let list = (json!(["list", "watch"]), Value::Null);
+    let on = json!({"rbac": {"namespaceSelectors": true}});
+    assert_eq!(rights_to("namespaces", &on), [get, list.clone()]);
+    let bound = render(&on);
+    assert_eq!(
+        bound.get("ClusterRoleBinding", "-namespaces")["roleRef"]["name"],
+        "graph-credential-operator-namespaces"
+    );
+    let namespaced = json!({
+        "watchNamespaces": ["mail"], "rbac": {"clusterWideCRDs": false, "namespaceSelectors": true}
+    });
+    assert_eq!(rights_to("namespaces", &namespaced), [list], "it is a value of its own");
+}
+
+#[test]
 fn identities_are_readable_in_the_operators_namespace_and_only_if_they_are_used() {
     let off = json!({});
     assert_eq!(rights_to("entraidentities/status", &off), []);

@@ -33,7 +33,7 @@ use crate::metrics_endpoint;
 enum Profile {
     /// `get` on every Secret.
     Cluster,
-    /// `list` and `watch` too.
+    /// `list` and `watch` too, and the labels of namespaces.
     Watching,
     /// `get` in the one namespace that is served.
     Namespaces,
@@ -56,7 +56,7 @@ impl Profile {
         let names = ["agency-key", "sales-eu-graph"];
         match self {
             Self::Cluster => json!({}),
-            Self::Watching => json!({"secretAccess": "watch"}),
+            Self::Watching => json!({"secretAccess": "watch", "rbac": {"namespaceSelectors": true}}),
             Self::Namespaces => json!({"watchNamespaces": [served]}),
             Self::Named => {
                 json!({"secretAccess": "named", "namedSecrets": [{"namespace": served, "names": names}]})

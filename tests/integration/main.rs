@@ -37,6 +37,7 @@ mod memory_zeroing;
 mod metrics;
 mod metrics_endpoint;
 mod microsoft;
+mod namespace_selectors;
 mod object_commands;
 mod plan;
 mod process;

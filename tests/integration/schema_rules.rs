@@ -175,6 +175,8 @@ async fn a_secret_that_never_expires_can_be_declared() {
 async fn an_account_with_an_invalid_field_is_rejected_with_field_and_remedy() {
     let env = TestEnv::bare().await;
     let key = json!({"name": "agency-key"});
+    let selecting =
+        |selector: Value| json!({"apiKeySecretRef": key, "allowedNamespaces": {"selector": selector}});
     let apply = async |spec: Value| {
         env.apply::<WoodpeckerAccount>("refused", json!({"spec": spec})).await.map_err(message)
     };
@@ -191,6 +193,22 @@ async fn an_account_with_an_invalid_field_is_rejected_with_field_and_remedy() {
         (
             json!({"apiKeySecretRef": key, "allowedNamespaces": {"names": ["mail", "team-*"]}}),
             ["spec.allowedNamespaces.names", "no patterns"],
+        ),
+        (
+            json!({"apiKeySecretRef": key, "allowedNamespaces": {"selector": {}}}),
+            ["spec.allowedNamespaces.selector", "must require a label"],
+        ),
+        (
+            selecting(json!({"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]})),
+            ["spec.allowedNamespaces.selector", "every namespace without labels"],
+        ),
+        (
+            selecting(json!({"matchExpressions": [{"key": "a", "operator": "In"}]})),
+            ["spec.allowedNamespaces.selector", "values are required for the operators In and NotIn"],
+        ),
+        (
+            selecting(json!({"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]})),
+            ["spec.allowedNamespaces.selector", "not allowed for Exists"],
         ),
         (
             json!({"apiKeySecretRef": {"name": "A B"}}),

@@ -148,7 +148,8 @@
   "rbac": {
     "aggregateClusterRoles": true,
     "clusterWideCRDs": true,
-    "create": true
+    "create": true,
+    "namespaceSelectors": false
   },
   "readinessProbe": {},
   "replicaCount": 2,

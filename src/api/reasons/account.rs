@@ -51,6 +51,9 @@ entries! {
         FinalizerRejected: False, OperatorAdmin,
             "The API server rejects the operator's change of the account's finalizer. Credentials are registered and maintained.",
             "Allow the operator to patch `woodpeckeraccounts`, and check admission policies.";
+        NamespacesForbidden: False, OperatorAdmin,
+            "`spec.allowedNamespaces.selector` lets nobody in, because the operator may not list and watch namespaces. Credentials in namespaces that are named are registered and maintained.",
+            "Set the chart's `rbac.namespaceSelectors`, or grant the operator's ServiceAccount `list` and `watch` on `namespaces` with a ClusterRole. Or use `spec.allowedNamespaces.names`.";
         CompanyIdIgnored: False, User,
             "Woodpecker ignores the company ID: two companies show the same credentials.",
             "Use a separate API key for each company.";

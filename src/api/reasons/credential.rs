@@ -130,7 +130,7 @@ entries! {
             "`graph-credential-operator describe wpa/ACCOUNT --namespace ACCOUNT-NAMESPACE` shows why, who must act and how.";
         AccountNotAllowed: False, User,
             "The WoodpeckerAccount does not allow this namespace.",
-            "Add the namespace to the account's `spec.allowedNamespaces.names` (`kubectl edit wpa ACCOUNT --namespace ACCOUNT-NAMESPACE`), or use an account of this namespace.";
+            "Add the namespace to the account's `spec.allowedNamespaces.names` (`kubectl edit wpa ACCOUNT --namespace ACCOUNT-NAMESPACE`), give it the labels of `spec.allowedNamespaces.selector` if the account has one, or use an account of this namespace.";
         CreateRejected: False, User,
             "Woodpecker rejected the request to create the credential.",
             "Check the fields that the message names. `tenantId` and `clientId` are immutable: if one is wrong, create a new object. Otherwise ask Woodpecker's support.";

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use crate::api::timestamp::rfc3339;
-use crate::api::{ClientId, TenantId};
+use crate::api::{ClientId, Labels, TenantId};
 use crate::cli::import::names::{NameAllocator, Names, SecretNames};
 use crate::cli::output::sanitized;
 use crate::cli::ownership::{Inventory, OwnershipClass};
@@ -24,6 +24,8 @@ pub(super) struct Import<'a> {
     pub(super) inventory: &'a Inventory,
     pub(super) namespace: &'a str,
     pub(super) secrets: &'a SecretNames,
+    /// The labels of the namespace, if the account selects namespaces by them.
+    pub(super) labels: Option<Labels>,
 }
 
 /// An entry that an object can adopt, because its ids are valid.
@@ -63,10 +65,10 @@ impl Import<'_> {
              # Fill in the Secrets, and apply them with the objects. The operator adopts each credential once\n\
              # Microsoft has issued a token for its secret, and never creates another one instead.\n"
         );
-        if !self.listed.object.spec.allows(&account.namespace, self.namespace) {
+        if !self.listed.object.spec.allows(&account.namespace, self.namespace, self.labels.as_ref()) {
             let namespace = self.namespace;
             text.push_str(&commented(&format!(
-                "WoodpeckerAccount {account} does not allow namespace {namespace}: add it to its spec.allowedNamespaces.names."
+                "WoodpeckerAccount {account} does not allow namespace {namespace}: add it to its spec.allowedNamespaces.names, or label the namespace as its spec.allowedNamespaces.selector says."
             )));
         }
         text
@@ -245,7 +247,8 @@ mod tests {
         let listed = AccountListing { object: serde_json::from_value(object).unwrap(), location, entries };
         let secrets = super::super::names::secret_names("{name}-graph").unwrap();
         let inventory = Inventory::of(objects);
-        Import { listed: &listed, inventory: &inventory, namespace: "mail", secrets: &secrets }.text()
+        Import { listed: &listed, inventory: &inventory, namespace: "mail", secrets: &secrets, labels: None }
+            .text()
     }
 
     /// The documents that are not commented out.

@@ -7,7 +7,9 @@ use kube::api::DynamicObject;
 use super::manifests::Manifests;
 use super::report::{End, PlannedResult};
 use crate::api::conditions::{ConditionStatus, ConditionType, find};
-use crate::api::{AccountLocation, AccountName, MicrosoftGraphCredential, Registration, WoodpeckerAccount};
+use crate::api::{
+    AccountLocation, AccountName, Labels, MicrosoftGraphCredential, Registration, WoodpeckerAccount,
+};
 use crate::cli::kubernetes;
 use crate::cli::woodpecker::{Remote, name_of};
 use crate::core::model::{ReadyTarget, Target};
@@ -110,8 +112,22 @@ impl<'a> Accounts<'a> {
             None | Some(Known::Missing) => Lookup::unusable(Target::Missing(name.clone())),
             Some(Known::Rejected) => Lookup::unusable(Target::NotReady(name.clone())),
             Some(Known::Unreadable) => Lookup::assumed(name, object),
-            Some(Known::Found(account)) => account.target(name, object.namespace_name()),
+            Some(Known::Found(account)) => {
+                let namespace = object.namespace_name();
+                account.target(name, namespace, self.labels(account, namespace).await)
+            }
         })
+    }
+
+    /// The labels of the namespace, if the account selects namespaces by them; an error if they are not known.
+    async fn labels(&self, account: &Account, namespace: &str) -> Result<Option<Labels>, ()> {
+        if account.object.spec.namespace_selector().is_none() {
+            return Ok(None);
+        }
+        if self.manifests.creates_namespace(namespace) {
+            return Err(());
+        }
+        kubernetes::namespace_labels(&self.remote.cluster.client, namespace).await.map_err(|_| ())
     }
 
     async fn inspect(&self, object: &DynamicObject, account: WoodpeckerAccount) -> Account {
@@ -137,12 +153,19 @@ fn is_ready(account: &WoodpeckerAccount) -> bool {
 // === impl Account ===
 
 impl Account {
-    fn target(&self, name: &AccountName, namespace: &str) -> Lookup {
-        if !self.object.spec.allows(&name.namespace, namespace) {
+    fn target(&self, name: &AccountName, namespace: &str, labels: Result<Option<Labels>, ()>) -> Lookup {
+        let spec = &self.object.spec;
+        let is_allowed = |labels: Option<&Labels>| spec.allows(&name.namespace, namespace, labels);
+        let selected = labels.map(|labels| is_allowed(labels.as_ref()));
+        if selected == Ok(false) {
             return Lookup::unusable(Target::NotAllowed(name.clone()));
         }
         let about = |problem: &String| format!("it is not known what account {name} lists: {problem}");
         let assumption = self.listing.as_ref().err().map(about);
+        let assumption = assumption.or_else(|| {
+            let is_assumed = selected.is_err() && !is_allowed(None);
+            is_assumed.then(|| format!("the labels of namespace {namespace} let it use account {name}"))
+        });
         if !self.is_usable {
             return Lookup { assumption, ..Lookup::unusable(Target::NotReady(name.clone())) };
         }

@@ -5,6 +5,7 @@ pub mod connect;
 pub mod consistency;
 pub mod finalizer;
 mod key_identity;
+mod known;
 pub mod reconcile;
 pub mod relation;
 mod result;
@@ -72,7 +73,7 @@ impl Accounts {
         object: &MicrosoftGraphCredential,
     ) -> Result<(Target, Option<Arc<RemoteAccount>>), kube::Error> {
         let may_adopt = self.index.are_credentials_listed();
-        if let Some(found) = self.read(&name, |account| account.look_up(&name, object, may_adopt)) {
+        if let Some(found) = self.look_up_known(&name, object, may_adopt) {
             return Ok(found);
         }
         if !self.index.scopes.iter().any(|scope| scope.covers(&name.namespace)) {
@@ -81,6 +82,16 @@ impl Accounts {
         let api: Api<WoodpeckerAccount> = Api::namespaced(client.clone(), &name.namespace);
         let exists = api.get_metadata_opt(&name.name).await?.is_some();
         Ok((if exists { Target::NotReconciled(name) } else { Target::Missing(name) }, None))
+    }
+
+    fn look_up_known(
+        &self,
+        name: &AccountName,
+        object: &MicrosoftGraphCredential,
+        may_adopt: bool,
+    ) -> Option<(Target, Option<Arc<RemoteAccount>>)> {
+        let objects = self.index.objects();
+        Some(objects.account(name)?.look_up(name, object, may_adopt, objects.namespaces()))
     }
 
     /// Removes a requester from all account queues except the one in which it waits.

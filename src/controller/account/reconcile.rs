@@ -7,11 +7,12 @@ use jiff::Timestamp;
 use kube::core::DynamicObject;
 use kube::{Api, Resource, ResourceExt};
 
-use crate::api::conditions::{Condition, ConditionType, Reason, find};
+use crate::api::conditions::{Condition, ConditionType, find};
 use crate::api::{
     AccountName, MicrosoftGraphCredential, NamespacedName, RECONCILE_REQUESTED_AT, WoodpeckerAccount,
 };
 use crate::controller::account::connect::open;
+use crate::controller::account::known::known;
 use crate::controller::account::state::{KeyValidity, Known, State};
 use crate::controller::account::{compare, finalizer, key_identity, requester};
 use crate::controller::context::Context;
@@ -122,7 +123,10 @@ async fn reconcile(
     else {
         return Ok(deleted);
     };
-    let is_allowed = |namespace: &str| object.spec.allows(&own.namespace, namespace);
+    if object.spec.namespace_selector().is_some() {
+        context.index.selector_added.notify_one();
+    }
+    let is_allowed = |namespace: &str| context.index.may_allow(&object.spec, own, namespace);
     let on_written = |object: &WoodpeckerAccount| context.on_written(object);
     let ensured = finalizer::ensure(context, &api, object.clone(), own, is_allowed, on_written).await;
     let (object, rejected) = match ensured {
@@ -140,6 +144,9 @@ async fn reconcile(
     if let Some(error) = rejected {
         tracing::warn!(error = chain(&error), "failed to write the account's finalizer");
         observed.result = observed.result.without_finalizer();
+    }
+    if object.spec.namespace_selector().is_some() && context.index.are_namespaces_forbidden() {
+        observed.result = observed.result.without_namespaces();
     }
     finish(context, &object, own, observed, queued_in).await
 }
@@ -282,57 +289,6 @@ fn max_listing_age(
 /// The annotation that requests a reconcile.
 pub(super) fn requested(object: &WoodpeckerAccount) -> Option<String> {
     object.annotations().get(RECONCILE_REQUESTED_AT).cloned()
-}
-
-/// What is known of the account after this reconcile.
-fn known(
-    context: &Context,
-    object: &WoodpeckerAccount,
-    name: &AccountName,
-    result: &AccountResult,
-    remote: Option<Arc<RemoteAccount>>,
-) -> Known {
-    let objects = context.index.objects();
-    let account = objects.account(name);
-    let may_create = !account.is_some_and(|account| account.consistency.is_incomplete());
-    let before = account.and_then(|account| account.known.as_ref());
-    let failures = match result {
-        AccountResult::Ready
-        | AccountResult::Incomplete(_)
-        | AccountResult::AwaitingKey(..)
-        | AccountResult::Unusable(_) => 0,
-        AccountResult::Postponed(_) | AccountResult::Unreachable(_) | AccountResult::Unprotected(_) => {
-            before.map_or(0, |known| known.failures).saturating_add(1)
-        }
-    };
-    let remote = remote.or_else(|| before.and_then(|known| known.remote.clone()));
-    // If Woodpecker is unreachable, a key with which the account was reached before stays usable: each request shows
-    // whether it works. With another key it may be another account.
-    let was_verified = before.is_some_and(|before| {
-        let both = before.remote.as_ref().zip(remote.as_ref());
-        let is_same = both.is_some_and(|(old, new)| Arc::ptr_eq(old, new));
-        is_same && matches!(before.state, State::Ready { .. } | State::KeyMissing)
-    });
-    let state = match result {
-        AccountResult::Ready | AccountResult::Unprotected(_) => State::Ready { may_create: true },
-        AccountResult::Incomplete(_) => State::Ready { may_create: false },
-        AccountResult::Postponed(_) | AccountResult::Unreachable(_) if was_verified => {
-            State::Ready { may_create }
-        }
-        AccountResult::Postponed(_) | AccountResult::Unreachable(_) => State::NotReached,
-        AccountResult::AwaitingKey(problem, _) | AccountResult::Unusable(problem)
-            if was_verified && lacks_key(problem.reason) =>
-        {
-            State::KeyMissing
-        }
-        AccountResult::AwaitingKey(..) | AccountResult::Unusable(_) => State::NotReady,
-    };
-    Known { spec: Some(object.spec.clone()), remote, state, failures, requested: requested(object) }
-}
-
-/// Whether the account has no key, rather than a wrong one.
-fn lacks_key(reason: Reason) -> bool {
-    matches!(reason, Reason::SecretNotFound | Reason::AccessDenied | Reason::KeyMissing | Reason::EmptyValue)
 }
 
 /// Stores what credentials look up, and requeues them if it changed.

@@ -17,6 +17,16 @@ impl AccountResult {
         Self::Unprotected(ConditionFailure { reason: Reason::FinalizerRejected, message })
     }
 
+    /// The result if the operator may not read the namespaces that the account selects. Another problem comes first.
+    pub(super) fn without_namespaces(self) -> Self {
+        let Self::Ready = self else { return self };
+        let message = "spec.allowedNamespaces.selector lets nobody in, because the operator may not list and watch namespaces: its administrator must set the chart's rbac.namespaceSelectors, or use spec.allowedNamespaces.names. Credentials in namespaces that are named are registered and maintained";
+        Self::Unprotected(ConditionFailure {
+            reason: Reason::NamespacesForbidden,
+            message: message.to_owned(),
+        })
+    }
+
     pub(super) fn of_failure(error: &ApiError, validity: KeyValidity) -> Self {
         match error {
             ApiError::Failed { status: code, .. } if validity == KeyValidity::Unclear => Self::Unreachable(format!(

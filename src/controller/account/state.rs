@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::api::{AccountLocation, AccountName, MicrosoftGraphCredential, WoodpeckerAccountSpec};
 use crate::controller::account::consistency::ListingConsistency;
+use crate::controller::index::{Allowance, NamespaceLabels};
 use crate::core::model::{ReadyTarget, Target};
 use crate::woodpecker::{ApiError, RemoteAccount, RemoteIdentity};
 
@@ -85,11 +86,17 @@ impl AccountState {
         name: &AccountName,
         object: &MicrosoftGraphCredential,
         may_adopt: bool,
+        namespaces: &NamespaceLabels,
     ) -> (Target, Option<Arc<RemoteAccount>>) {
         let Some(known) = &self.known else { return (Target::NotReconciled(name.clone()), None) };
-        let allows = |spec: &WoodpeckerAccountSpec| spec.allows(&name.namespace, object.namespace_name());
-        if !known.spec.as_ref().is_none_or(allows) {
-            return (Target::NotAllowed(name.clone()), None);
+        let allowance = known
+            .spec
+            .as_ref()
+            .map(|spec| namespaces.allowance(spec, &name.namespace, object.namespace_name()));
+        match allowance {
+            None | Some(Allowance::Allowed) => {}
+            Some(Allowance::Denied) => return (Target::NotAllowed(name.clone()), None),
+            Some(Allowance::Unknown) => return (Target::NotReconciled(name.clone()), None),
         }
         let (remote, may_create) = match (known.state, &known.remote) {
             (State::Ready { may_create }, Some(remote)) => (remote, may_create),

@@ -68,7 +68,7 @@ pub(super) fn account_unreachable(target: &Target, hint: &str) -> Plan {
         Target::NotServed(account) => account_not_served(account, hint),
         Target::NotAllowed(account) => {
             let message = format!(
-                "WoodpeckerAccount {account}, where the credential is registered, no longer allows this namespace: add it to the account's spec.allowedNamespaces.names{hint}"
+                "WoodpeckerAccount {account}, where the credential is registered, no longer allows this namespace: add it to the account's spec.allowedNamespaces.names, or label it as the account's spec.allowedNamespaces.selector says{hint}"
             );
             blocked_until_trigger(Reason::AccountNotAllowed, message)
         }

@@ -64,7 +64,7 @@ fn target(observed: &Observed) -> Result<&ReadyTarget, Plan> {
         Target::NotAllowed(account) => {
             let namespace = observed.object.namespace_name();
             let message = format!(
-                "WoodpeckerAccount {account} does not allow this namespace: add {namespace:?} to its spec.allowedNamespaces.names or use an account of this namespace"
+                "WoodpeckerAccount {account} does not allow this namespace: add {namespace:?} to its spec.allowedNamespaces.names, label the namespace as its spec.allowedNamespaces.selector says if it has one, or use an account of this namespace"
             );
             blocked_until_trigger(Reason::AccountNotAllowed, message)
         }

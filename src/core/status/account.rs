@@ -26,7 +26,7 @@ pub enum AccountResult {
     Incomplete(ConditionFailure),
     /// Its Secret or API key is missing, and may still arrive for this long.
     AwaitingKey(ConditionFailure, Duration),
-    /// It works, but its finalizer could not be written.
+    /// It works, but its finalizer could not be written, or it selects namespaces that the operator may not read.
     Unprotected(ConditionFailure),
     /// It cannot be used until a person changes something.
     Unusable(ConditionFailure),

@@ -75,6 +75,12 @@ pub fn rights() -> Vec<Case> {
             "argument --enable-finalizers",
             json!("--enable-finalizers=false"),
         ),
+        (
+            "rbac.namespaceSelectors",
+            json!(true),
+            "ClusterRole -namespaces rules/0/verbs",
+            json!(["list", "watch"]),
+        ),
         ("rbac.aggregateClusterRoles", json!(false), "ClusterRole -edit kind", Value::Null),
         ("watchNamespaces", json!(["mail"]), "argument", json!("--watch-namespace=mail")),
         (

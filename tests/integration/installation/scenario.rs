@@ -16,7 +16,8 @@ use crate::rest_api::{PATH, request_at, sample, serving};
 
 pub async fn run(env: &mut TestEnv, profile: Profile) {
     env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
-    env.account("agency", json!({})).await;
+    let selector = json!({"allowedNamespaces": {"selector": {"matchLabels": {"mail": "yes"}}}});
+    env.account("agency", if profile == Profile::Watching { selector } else { json!({}) }).await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     let sealed = json!({"destination": {"woodpecker": null, "store": {}}, "deletionPolicy": "Delete"});
     env.credential("sealed", sealed).await;

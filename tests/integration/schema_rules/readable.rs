@@ -185,7 +185,13 @@ async fn every_accepted_account_can_be_deserialized() {
     });
     let spec = json!({
         "apiKeySecretRef": {"name": "x", "key": "x"}, "baseUrl": "https://x", "companyId": 7,
-        "allowedNamespaces": {"names": ["mail"]}
+        "allowedNamespaces": {
+            "names": ["mail"],
+            "selector": {
+                "matchLabels": {"x": "x"},
+                "matchExpressions": [{"key": "x", "operator": "In", "values": ["x"]}]
+            }
+        }
     });
     everything_accepted_can_be_deserialized::<WoodpeckerAccount>(&[spec], status).await;
 }
