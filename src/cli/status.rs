@@ -1,5 +1,6 @@
 //! `status`: all credentials, accounts and identities, what needs attention first.
 
+mod accounts;
 mod report;
 
 use std::process::ExitCode;
@@ -10,6 +11,7 @@ use jiff::Timestamp;
 use kube::Client;
 use kube::api::DynamicObject;
 
+use self::accounts::Fleet;
 use self::report::Overview;
 pub(super) use self::report::StatusReport;
 use crate::api::duration::KubeDuration;
@@ -20,13 +22,15 @@ use crate::cli::kubernetes;
 use crate::cli::objects::ObjectState;
 use crate::cli::output::{self, Format, Report};
 use crate::core::timing::Timing;
+use crate::k8s::client::Cluster;
 
 /// Arguments of `status`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     graph-credential-operator status --all-namespaces\n  \
     graph-credential-operator status -A --expiring 30d -o csv > expiring.csv\n  \
-    graph-credential-operator status -A --by account\n\n\
+    graph-credential-operator status -A --by account\n  \
+    graph-credential-operator status -A --accounts -o csv > accounts.csv\n\n\
     Changes nothing, and asks neither Microsoft nor Woodpecker: it shows what the operator last wrote.\n\n\
     Exit codes: 0 nothing needs attention; 3 something does: a person must act, or a secret expires soon, or with \
     --expiring there is such a credential; 1 failure; 2 invalid command line.")]
@@ -38,6 +42,10 @@ pub(super) struct StatusArgs {
     /// Count the credentials of each namespace or account instead
     #[arg(long, value_enum, value_name = "GROUP")]
     by: Option<Group>,
+
+    /// One row for each account instead, with the states of its credentials in all namespaces
+    #[arg(long, conflicts_with_all = ["expiring", "by"])]
+    accounts: bool,
 
     /// Output format
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
@@ -83,6 +91,9 @@ pub(super) async fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let namespaces = args.namespace.list(&cluster);
     let client = &cluster.client;
     let now = Timestamp::now();
+    if args.accounts {
+        return fleet(args, &cluster, now).await;
+    }
     let of = |kind| move |object| ObjectState::of(kind, object, now);
     let credentials = kubernetes::list::<MicrosoftGraphCredential>(client, &namespaces).await?;
     let accounts = kubernetes::list::<WoodpeckerAccount>(client, &namespaces).await?;
@@ -113,6 +124,32 @@ pub(super) async fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         None => args.output.print(&report)?,
     }
     Ok(code)
+}
+
+/// Prints the accounts of the selected namespaces.
+async fn fleet(args: &StatusArgs, cluster: &Cluster, now: Timestamp) -> anyhow::Result<ExitCode> {
+    let (client, namespaces) = (&cluster.client, args.namespace.list(cluster));
+    let of = |kind| move |object| ObjectState::of(kind, object, now);
+    let accounts = kubernetes::list::<WoodpeckerAccount>(client, &namespaces).await?;
+    // The clients' credentials are in other namespaces than the agency's accounts.
+    let credentials = match kubernetes::list::<MicrosoftGraphCredential>(client, &[]).await {
+        Err(error) if kubernetes::is_forbidden(&error) && !namespaces.is_empty() => {
+            let shown = args.namespace.shown(cluster);
+            output::note(&format!(
+                "warning: you may not list credentials in all namespaces: only those in {shown} are counted"
+            ));
+            kubernetes::list::<MicrosoftGraphCredential>(client, &namespaces).await?
+        }
+        listed => listed?,
+    };
+    let credentials: Vec<ObjectState> = credentials.into_iter().map(of(Kind::Credential)).collect();
+    let accounts = accounts.into_iter().map(of(Kind::Account)).collect();
+    let fleet = Fleet::of(accounts, &credentials, now);
+    if fleet.is_empty() {
+        output::note(&format!("no account was found in {}", args.namespace.shown(cluster)));
+    }
+    args.output.print(&fleet)?;
+    Ok(if fleet.needs_attention() { ExitCode::from(3) } else { ExitCode::SUCCESS })
 }
 
 /// The identities; none if the cluster does not know the kind, or for a user who may not list it.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use graph_credential_operator::api::WoodpeckerAccount;
+use graph_credential_operator::api::conditions::ConditionStatus;
 use kit::shell::Shell;
 use kit::woodpecker::{Company, Fault, Op};
 use kube::Api;
@@ -284,4 +285,37 @@ async fn the_job_of_the_example_needs_only_the_rights_of_the_example() {
     let code = &job["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"];
     assert_eq!(*code, json!([3]));
     assert!(line(&failed.out, &["4712", "Fabrikam"]).is_some(), "{failed:?}");
+}
+
+#[tokio::test]
+async fn status_shows_one_row_for_each_account_with_its_credentials_of_all_namespaces() {
+    let env = TestEnv::start().await;
+    env.woodpecker.add_company("agency", "4711");
+    let of_company = json!({"apiKeySecretRef": {"name": "agency-key"}, "companyId": 4711});
+    env.apply_account("contoso", of_company).await;
+    env.apply_account("broken", json!({"apiKeySecretRef": {"name": "nowhere"}})).await;
+    let at = |account: &str| json!({"destination": {"woodpecker": {"accountRef": {"name": account}}}});
+    env.credential("sales-eu", at("contoso")).await;
+    env.wait_until_ready("sales-eu").await;
+    env.wait_for_account("agency", ConditionStatus::True, "Authenticated").await;
+    env.wait_for_account("broken", ConditionStatus::False, "SecretNotFound").await;
+    let args = ["status", "--accounts", "--namespace", &env.namespace];
+    let printed = run(&env, &args).await;
+    let cells = |name: &str| -> Vec<&str> {
+        let row = line(&printed.out, &[&env.namespace, name]).unwrap_or_else(|| panic!("{printed:?}"));
+        row.split_whitespace().skip(1).collect()
+    };
+    let contoso = cells("contoso");
+    assert_eq!(contoso[..10], ["contoso", "4711", "True", "Authenticated", "1", "1", "0", "0", "0", "0"]);
+    assert!(contoso[10].parse::<i64>().is_ok_and(|days| (300..400).contains(&days)), "{contoso:?}");
+    assert_eq!(cells("agency")[1..5], ["-", "True", "Authenticated", "0"]);
+    assert_eq!(cells("broken")[1..4], ["-", "False", "SecretNotFound"]);
+    let csv = run(&env, &[&args[..], &["-o", "csv"]].concat()).await;
+    assert_eq!((csv.out.lines().count(), csv.code), (4, printed.code), "{csv:?}");
+    let json = run(&env, &[&args[..], &["-o", "json"]].concat()).await;
+    let rows: Value = serde_json::from_str(&json.out).unwrap();
+    let row = rows["accounts"].as_array().unwrap().iter().find(|row| row["name"] == "contoso").unwrap();
+    assert_eq!((&row["companyId"], &row["readyNow"]), (&json!(4711), &json!(1)));
+    let both = run(&env, &[&args[..], &["--by", "account"]].concat()).await;
+    assert_eq!(both.code, Some(2), "{both:?}");
 }

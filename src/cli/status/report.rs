@@ -27,14 +27,16 @@ pub(super) struct Overview {
     rows: BTreeMap<String, Counts>,
 }
 
+/// How many credentials are in which state.
 #[derive(Default)]
-struct Counts {
-    all: usize,
-    needs_action: usize,
-    expires_soon: usize,
-    in_progress: usize,
-    suspended: usize,
-    next_expiry: Option<Timestamp>,
+pub(super) struct Counts {
+    pub(super) all: usize,
+    pub(super) ready: usize,
+    pub(super) needs_action: usize,
+    pub(super) expires_soon: usize,
+    pub(super) in_progress: usize,
+    pub(super) suspended: usize,
+    pub(super) next_expiry: Option<Timestamp>,
 }
 
 /// A column of the table: its heading, whether only the wide table has it, and its cell.
@@ -53,12 +55,12 @@ const COLUMNS: [Column; 10] = [
     ("MESSAGE", true, |it, _| it.assessment.message.clone()),
 ];
 
-fn none() -> String {
+pub(super) fn none() -> String {
     "-".to_owned()
 }
 
 /// The status of the condition `Ready`.
-fn ready_status(state: &ObjectState) -> &'static str {
+pub(super) fn ready_status(state: &ObjectState) -> &'static str {
     state.condition(ConditionType::Ready).map_or("Unknown", |ready| condition_status(ready.status))
 }
 
@@ -223,7 +225,7 @@ impl Overview {
 
     fn cells(&self) -> impl Iterator<Item = Vec<String>> {
         self.rows.iter().map(|(key, counts)| {
-            let Counts { all, needs_action, expires_soon, in_progress, suspended, next_expiry } = counts;
+            let Counts { all, needs_action, expires_soon, in_progress, suspended, next_expiry, .. } = counts;
             let mut row = vec![key.clone()];
             row.extend([all, needs_action, expires_soon, in_progress, suspended].map(ToString::to_string));
             row.push(next_expiry.map_or_else(none, rfc3339));
@@ -273,14 +275,14 @@ impl CsvReport for Overview {
 // === impl Counts ===
 
 impl Counts {
-    fn add(&mut self, state: &ObjectState) {
+    pub(super) fn add(&mut self, state: &ObjectState) {
         self.all += 1;
         match state.assessment.urgency {
             Urgency::NeedsAction => self.needs_action += 1,
             Urgency::ExpiresSoon => self.expires_soon += 1,
             Urgency::InProgress => self.in_progress += 1,
             Urgency::Suspended => self.suspended += 1,
-            Urgency::Ready => {}
+            Urgency::Ready => self.ready += 1,
         }
         let expiry = state.expires_at().into_iter();
         self.next_expiry = self.next_expiry.into_iter().chain(expiry).min();
