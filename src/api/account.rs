@@ -7,6 +7,7 @@ use crate::api::UnknownFields;
 use crate::api::conditions::Condition;
 use crate::api::ids::{REMOTE_ID_RULE, SUBDOMAIN_RULE};
 use crate::api::key_identity::KeyIdentity;
+use crate::api::mailbox_health::{MailboxHealth, MailboxHealthStatus};
 use crate::api::namespace_selector::{Labels, NamespaceSelector};
 
 /// Base URL of Woodpecker's API, the default of `spec.baseUrl`.
@@ -84,6 +85,11 @@ pub struct WoodpeckerAccountSpec {
     /// Other namespaces whose credentials may use this account. If unset, only the account's own namespace may use it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_namespaces: Option<AllowedNamespaces>,
+
+    /// Reports the health of the account's mailboxes in the condition `MailboxesHealthy`. If unset, the operator does not
+    /// list them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mailbox_health: Option<MailboxHealth>,
 }
 
 /// Reference to a key of a Secret in the same namespace.
@@ -170,7 +176,12 @@ pub struct WoodpeckerAccountStatus {
     #[schemars(length(max = 100_000))]
     pub confirmed_deleted_ids: Vec<i64>,
 
-    /// Conditions of the account: Ready, and, only while True, Reconciling and Stalled.
+    /// The account's mailboxes, by the last listing. Absent without `spec.mailboxHealth`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mailbox_health: Option<MailboxHealthStatus>,
+
+    /// Conditions of the account: Ready, with `spec.mailboxHealth` `MailboxesHealthy`, and, only while True, Reconciling
+    /// and Stalled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["type".into()]))]

@@ -34,6 +34,8 @@ pub enum ConditionType {
     RotationReady,
     /// The app has client secrets that were created for the object, but that nothing records. Present only while True.
     UnknownOwnSecrets,
+    /// No mailbox of the account fails for long. Present only with `spec.mailboxHealth`.
+    MailboxesHealthy,
     /// The operator is working on it or retries soon. Present only while True (kstatus).
     Reconciling,
     /// A person must act. Present only while True (kstatus).
@@ -148,7 +150,7 @@ pub fn whole_second(at: Timestamp) -> Timestamp {
 
 impl ConditionType {
     /// All types, in the order in which they are written.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Ready,
         Self::SecretReady,
         Self::Verified,
@@ -158,6 +160,7 @@ impl ConditionType {
         Self::ExpiryConfirmed,
         Self::RotationReady,
         Self::UnknownOwnSecrets,
+        Self::MailboxesHealthy,
         Self::Reconciling,
         Self::Stalled,
     ];
@@ -174,6 +177,7 @@ impl ConditionType {
             Self::ExpiryConfirmed => "ExpiryConfirmed",
             Self::RotationReady => "RotationReady",
             Self::UnknownOwnSecrets => "UnknownOwnSecrets",
+            Self::MailboxesHealthy => "MailboxesHealthy",
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
         }

@@ -10,6 +10,7 @@ mod entra;
 mod identity;
 mod ids;
 mod key_identity;
+mod mailbox_health;
 mod namespace_selector;
 pub mod reasons;
 mod rotation;
@@ -37,6 +38,7 @@ pub use self::identity::{
 };
 pub use self::ids::{ClientId, ParseGuidError, ParseRecordIdError, RecordId, TenantId, is_guid};
 pub use self::key_identity::KeyIdentity;
+pub use self::mailbox_health::{FailingMailbox, MailboxHealth, MailboxHealthStatus};
 pub use self::namespace_selector::{LabelOperator, LabelRequirement, Labels, NamespaceSelector};
 pub use self::rotation::{
     CreateAttempt, CreatedSecret, EarlierSecret, Observations, Rotation, RotationStatus, UnknownSecret,

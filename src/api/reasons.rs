@@ -95,6 +95,7 @@ reasons! {
     FederationNotTrusted AssertionRejected CertificateNotTrusted ConsentMissing PermissionMissing SignInRejected SignInPending
     TenantsNotReady
     Authenticated InvalidApiKey ApiNotInPlan BaseUrlNotAllowed IncompleteList FinalizerRejected NamespacesForbidden CompanyIdIgnored UnexpectedRemoteState
+    MailboxesHealthy MailboxesFailing MailboxesNotListed ListingPending
 }
 
 const NOTHING: &str = "Nothing to do.";

@@ -191,7 +191,7 @@ pub(super) fn problem(error: &ApiError, if_rejected: &str) -> String {
         ApiError::NotSent(_) | ApiError::Lost(_) | ApiError::Failed { .. } => {
             "check outbound connections (HTTPS_PROXY, --dns-server, --ca-bundle), and try again"
         }
-        ApiError::Queue(_) | ApiError::NotLeading(_) | ApiError::Body(_) => "try again",
+        ApiError::Queue(_) | ApiError::NotLeading(_) | ApiError::GivenUp | ApiError::Body(_) => "try again",
     };
     format!("{}: {action}", chain(error))
 }

@@ -64,6 +64,8 @@ fn account(context: &Context, parsed: &ParsedAccount) -> AccountSeries {
     AccountSeries {
         ready: ready(object.is_some(), conditions),
         counts: status.and_then(counts),
+        mailboxes: status.and_then(mailboxes),
+        mailboxes_healthy: find(conditions, ConditionType::MailboxesHealthy).map(sample),
         listed_at: remote.as_ref().and_then(|remote| remote.listed_at()).map(Timestamp::as_second),
         account_queue: remote.as_ref().map(|remote| remote.queue.series()),
         namespace: own.namespace,
@@ -90,6 +92,18 @@ fn counts(status: &WoodpeckerAccountStatus) -> Option<CredentialCounts> {
         adoptable: status.adoptable?,
         unmanaged: status.unmanaged?,
     })
+}
+
+fn mailboxes(status: &WoodpeckerAccountStatus) -> Option<[(&'static str, i32); 5]> {
+    let health = status.mailbox_health.as_ref()?;
+    health.last_listed_time.as_ref()?;
+    Some([
+        ("healthy", health.healthy),
+        ("degraded", health.degraded),
+        ("failing", health.failing),
+        ("inactive", health.inactive),
+        ("frozen", health.frozen),
+    ])
 }
 
 fn ready(is_readable: bool, conditions: &[Condition]) -> ConditionSample {

@@ -21,12 +21,14 @@ pub enum RequestPriority {
     Resync,
     /// A new name, or the question who an API key belongs to, on which nothing depends.
     Rename,
+    /// A listing of mailboxes, or their connection.
+    Mailboxes,
 }
 
 // === impl RequestPriority ===
 
 impl RequestPriority {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::TerminatingNamespace,
         Self::Repair,
         Self::New,
@@ -35,6 +37,7 @@ impl RequestPriority {
         Self::Drift,
         Self::Resync,
         Self::Rename,
+        Self::Mailboxes,
     ];
 
     /// The value of the metric label.
@@ -48,6 +51,7 @@ impl RequestPriority {
             Self::Drift => "drift",
             Self::Resync => "resync",
             Self::Rename => "rename",
+            Self::Mailboxes => "mailboxes",
         }
     }
 

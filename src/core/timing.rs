@@ -95,6 +95,10 @@ timing! {
     listing_max_age = Duration::from_mins(1);
     /// Interval of listings of a settled account.
     listing_interval = Duration::from_mins(15);
+    /// How long a listing of mailboxes continues while a more urgent request waits.
+    mailbox_listing_grace = Duration::from_secs(5);
+    /// How long a mailbox must be failing before a condition says so: Woodpecker restores most connections automatically.
+    mailbox_failing = Duration::from_hours(1);
     /// How long changes of an account's counts are collected before they are written.
     count_pace = Duration::from_secs(10);
     /// Settle period: after it, a create or an update without a response can no longer take effect.

@@ -195,7 +195,7 @@ impl RemoteAccount {
             Err(ApiError::NotSent(_) | ApiError::Lost(_) | ApiError::Malformed(_)) => {
                 Some(ResponseSignal::Failed(None))
             }
-            Err(ApiError::Queue(_) | ApiError::NotLeading(_) | ApiError::Body(_)) => None,
+            Err(ApiError::Queue(_) | ApiError::NotLeading(_) | ApiError::GivenUp | ApiError::Body(_)) => None,
         };
         if let Some(signal) = signal {
             self.queue.record_response(signal);

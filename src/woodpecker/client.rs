@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
-use reqwest::{Method, RequestBuilder};
+use reqwest::{Method, RequestBuilder, Response};
 use tokio::time::Instant;
 use tracing::Instrument;
 use tracing::field::Empty;
@@ -95,7 +95,11 @@ impl Client {
 
     fn request(&self, method: Method, id: Option<i64>) -> Result<RequestBuilder, ApiError> {
         let id = id.map(|id| format!("/{id}")).unwrap_or_default();
-        let request = self.authenticated(method, &format!("/v2/mailboxes/microsoft/credentials{id}"))?;
+        self.request_to(method, &format!("/v2/mailboxes/microsoft/credentials{id}"))
+    }
+
+    pub(super) fn request_to(&self, method: Method, path: &str) -> Result<RequestBuilder, ApiError> {
+        let request = self.authenticated(method, path)?;
         Ok(match self.company_id {
             Some(company) => request.header("x-company-id", company),
             None => request,
@@ -125,6 +129,15 @@ impl Client {
         operation: &'static str,
         request: RequestBuilder,
     ) -> Result<(u16, Vec<u8>), ApiError> {
+        self.measured(operation, send(request)).await
+    }
+
+    /// Runs a request if this replica leads for long enough, with its span and its metrics.
+    pub(super) async fn measured<T>(
+        &self,
+        operation: &'static str,
+        request: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
         self.leadership.check_call(self.time_out)?;
         let started = Instant::now();
         let span = tracing::debug_span!(
@@ -134,7 +147,7 @@ impl Client {
             otel.status_code = Empty,
             outcome = Empty,
         );
-        let result = send(request).instrument(span.clone()).await;
+        let result = request.instrument(span.clone()).await;
         let outcome = result.as_ref().map_or_else(ApiError::outcome, |_| "ok");
         span.record("outcome", outcome);
         if result.is_err() {
@@ -150,13 +163,22 @@ fn with_json(request: RequestBuilder, body: &Zeroizing<Vec<u8>>) -> RequestBuild
 }
 
 async fn send(request: RequestBuilder) -> Result<(u16, Vec<u8>), ApiError> {
-    let response = match request.send().await {
-        Ok(response) => response,
-        Err(error) if error.is_connect() || error.is_builder() => {
-            return Err(ApiError::NotSent(error.without_url()));
+    read(start(request).await?).await
+}
+
+/// Sends a request and returns its response as soon as the headers have arrived.
+pub(super) async fn start(request: RequestBuilder) -> Result<Response, ApiError> {
+    request.send().await.map_err(|error| {
+        if error.is_connect() || error.is_builder() {
+            ApiError::NotSent(error.without_url())
+        } else {
+            ApiError::Lost(Box::new(error.without_url()))
         }
-        Err(error) => return Err(ApiError::Lost(Box::new(error.without_url()))),
-    };
+    })
+}
+
+/// Reads the whole body; an error if the status does not say success.
+pub(super) async fn read(response: Response) -> Result<(u16, Vec<u8>), ApiError> {
     let status = response.status().as_u16();
     let retry_after = client::retry_after(response.headers(), Timestamp::now());
     let body = match client::body(response, MAX_RESPONSE).await {

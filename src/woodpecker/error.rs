@@ -52,6 +52,9 @@ pub enum ApiError {
     /// The status says success, but the body is not as expected.
     #[error("Woodpecker's response (HTTP {0}) could not be understood")]
     Malformed(u16),
+    /// A listing was given up because a more urgent request waits.
+    #[error("the request was given up for a more urgent one")]
+    GivenUp,
     /// The request could not be serialized.
     #[error("failed to serialize the request's body")]
     Body(#[source] serde_json::Error),
@@ -111,6 +114,7 @@ impl ApiError {
             | Self::NotFound
             | Self::Throttled(_)
             | Self::Rejected { .. }
+            | Self::GivenUp
             | Self::Body(_) => Effect::NotApplied,
             Self::Lost(_) | Self::Failed { .. } | Self::Malformed(_) => Effect::Unknown,
         }
@@ -130,6 +134,7 @@ impl ApiError {
             Self::Rejected { .. } => "rejected",
             Self::Failed { .. } => "failed",
             Self::Malformed(_) => "malformed",
+            Self::GivenUp => "given_up",
             Self::Body(_) => "not_written",
         }
     }

@@ -16,6 +16,7 @@ pub fn failure(operation: Operation, error: &ApiError) -> Failure {
     let kind = match error {
         ApiError::Queue(closed) => FailureKind::Queued(*closed),
         ApiError::NotLeading(_) => FailureKind::Queued(QueueError::Ending),
+        ApiError::GivenUp => FailureKind::Queued(QueueError::Queued),
         ApiError::Throttled(_) => FailureKind::Throttled,
         ApiError::Unauthorized(_) => FailureKind::Unauthorized,
         ApiError::NotInPlan { .. } => FailureKind::NotInPlan,

@@ -2,6 +2,7 @@
 
 pub mod access;
 mod account;
+mod array_elements;
 mod client;
 mod companies;
 mod error;
@@ -9,6 +10,7 @@ pub mod failure;
 mod identity;
 mod key_identity;
 mod listing;
+mod mailboxes;
 mod missing_plan;
 mod queue;
 mod queues;

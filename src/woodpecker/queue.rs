@@ -18,7 +18,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -75,6 +75,8 @@ struct Shared {
     context: QueueContext,
     slot: Arc<AsyncMutex<()>>,
     state: Mutex<State>,
+    /// Notified when a request begins to wait for a permit or for the slot.
+    demand: Notify,
 }
 
 // === impl QueueContext ===
@@ -151,7 +153,8 @@ impl WeakAccountQueue {
 
 impl AccountQueue {
     pub(super) fn new(context: QueueContext) -> Self {
-        Self(Arc::new(Shared { context, slot: Arc::default(), state: Mutex::default() }))
+        let (slot, state, demand) = (Arc::default(), Mutex::default(), Notify::new());
+        Self(Arc::new(Shared { context, slot, state, demand }))
     }
 
     pub(super) fn downgrade(&self) -> WeakAccountQueue {
@@ -193,6 +196,7 @@ impl AccountQueue {
         // A permit that was taken back goes to the next in the wait list.
         self.assign_permits(&mut state);
         self.report_depth(&mut state);
+        self.0.demand.notify_waiters();
         Err(pause.map_or(QueueError::Queued, |pause| pause.reason))
     }
 

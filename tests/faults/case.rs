@@ -101,7 +101,9 @@ impl Case {
                 run.act(environment, inject).await;
                 run.act(environment, Act::Delete(0)).await;
             }
-            Op::Companies | Op::Me | Op::Other => unreachable!("no case is about it"),
+            Op::Companies | Op::Me | Op::ListMailboxes | Op::Connect | Op::Other => {
+                unreachable!("no case is about it")
+            }
         }
         self.wait_for_fault(environment, run).await?;
         match (self.meanwhile, self.op) {

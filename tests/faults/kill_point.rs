@@ -132,7 +132,8 @@ impl KillPoint {
             (Op::Delete, Point::Arrived) => DeleteArrived,
             (Op::Delete, Point::Performed) => DeletePerformed,
             (Op::Delete, Point::Answered) => DeleteAnswered,
-            (Op::List, Point::Arrived | Point::Performed) | (Op::Companies | Op::Me | Op::Other, _) => {
+            (Op::List, Point::Arrived | Point::Performed)
+            | (Op::Companies | Op::Me | Op::ListMailboxes | Op::Connect | Op::Other, _) => {
                 return None;
             }
         })

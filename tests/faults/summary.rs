@@ -208,7 +208,7 @@ impl Counts {
                 Op::Rename => "rename",
                 Op::Update => "update",
                 Op::Delete => "delete",
-                Op::Companies | Op::Me | Op::Other => "other",
+                Op::Companies | Op::Me | Op::ListMailboxes | Op::Connect | Op::Other => "other",
             };
             if let Some(fault) = request.fault {
                 *self.faults.entry(fault.to_owned()).or_default().entry(column).or_default() += 1;

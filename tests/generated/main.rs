@@ -69,8 +69,11 @@ fn conditions_page() -> String {
         page.extend(["\n### ", type_.as_str(), "\n\n"]);
         page.push_str(&reasons_table(|entry| entry.kind == Kind::Credential && entry.condition == type_));
     }
-    page.push_str("\n## WoodpeckerAccount\n\nOnly `Ready`, with `Reconciling` and `Stalled` as above.\n\n");
-    page.push_str(&reasons_table(|entry| entry.kind == Kind::Account));
+    page.push_str(ACCOUNT_CONDITIONS_INTRO);
+    for type_ in [ConditionType::Ready, ConditionType::MailboxesHealthy] {
+        page.extend(["\n### ", type_.as_str(), " of an account\n\n"]);
+        page.push_str(&reasons_table(|entry| entry.kind == Kind::Account && entry.condition == type_));
+    }
     page.push_str(IDENTITY_CONDITIONS_INTRO);
     for type_ in [ConditionType::Ready, ConditionType::TenantsReady] {
         page.extend(["\n### ", type_.as_str(), " of an identity\n\n"]);
@@ -185,6 +188,13 @@ it needs `create` on both, and caches the result for a minute. The chart's value
 [conditions.md](conditions.md) describes the reasons. An object that the operator has not reconciled yet has the reason
 `NotObserved`. The reason is a label of the series, so an alert with a `for` duration must aggregate over it:
 `max without (reason) (graph_credential_ready) == 0`.
+";
+
+const ACCOUNT_CONDITIONS_INTRO: &str = "
+## WoodpeckerAccount
+
+`Ready` is about the API key and the listing of credentials, with `Reconciling` and `Stalled` as above.
+`MailboxesHealthy` exists only with `spec.mailboxHealth`. `Ready` does not depend on it.
 ";
 
 const IDENTITY_CONDITIONS_INTRO: &str = "

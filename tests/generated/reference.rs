@@ -151,6 +151,14 @@ impl ObjectSource for Example {
             ready: ConditionSample { is_true: true, reason: "Authenticated".into() },
             counts: Some(CredentialCounts { managed: 1, adoptable: 0, unmanaged: 0 }),
             listed_at: Some(1),
+            mailboxes: Some([
+                ("healthy", 1),
+                ("degraded", 0),
+                ("failing", 0),
+                ("inactive", 0),
+                ("frozen", 0),
+            ]),
+            mailboxes_healthy: Some(ConditionSample { is_true: true, reason: "MailboxesHealthy".into() }),
             account_queue: Some(QueueSeries::default()),
         }]
     }

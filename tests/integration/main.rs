@@ -33,6 +33,7 @@ mod keyring_access;
 mod kubeconfig;
 mod leader_election;
 mod logs;
+mod mailbox_health;
 mod memory_zeroing;
 mod metrics;
 mod metrics_endpoint;

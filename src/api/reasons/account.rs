@@ -61,4 +61,19 @@ entries! {
             "The account does not have the credentials that it had: the API key belongs to another account, or many credentials disappeared at once.",
             "Check that the API key belongs to the same account. If the credentials were really deleted, confirm it, and they are registered again: `kubectl annotate wpa NAME --namespace NAMESPACE --overwrite graph-credentials.io/confirm-deleted=VALUE`, with a new value.";
     }
+    Account MailboxesHealthy {
+        MailboxesHealthy: True, Nobody, "No mailbox of the account has been failing for an hour.", NOTHING;
+        MailboxesFailing: False, MailboxManager,
+            "Woodpecker has shown mailboxes of the account with an error, or as to be connected again, at every listing for an hour or longer.",
+            "`kubectl get wpa NAME --namespace NAMESPACE --output jsonpath={.status.mailboxHealth.failingMailboxes}` shows their IDs. Open them in Woodpecker and follow the error there. If all mailboxes of one app fail, check its client secret and its permissions.";
+        MailboxesNotListed: Unknown, Nobody,
+            "The mailboxes could not be listed, so nothing is known about them.",
+            CHECK_NETWORK;
+        ListingPending: Unknown, Nobody,
+            "The mailboxes have not been listed yet, or not for a while: every other request to the account goes first.",
+            NOTHING;
+        AccountNotReady: Unknown, Nobody,
+            "The account cannot be used, so its mailboxes are not listed.",
+            "Make the account ready first: its condition Ready says what to do.";
+    }
 }

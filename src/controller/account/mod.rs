@@ -6,6 +6,7 @@ pub mod consistency;
 pub mod finalizer;
 mod key_identity;
 mod known;
+mod mailboxes;
 pub mod reconcile;
 pub mod relation;
 mod result;

@@ -14,7 +14,7 @@ use crate::api::{
 use crate::controller::account::connect::open;
 use crate::controller::account::known::known;
 use crate::controller::account::state::{KeyValidity, Known, State};
-use crate::controller::account::{compare, finalizer, key_identity, requester};
+use crate::controller::account::{compare, finalizer, key_identity, mailboxes, requester};
 use crate::controller::context::Context;
 use crate::controller::error::ReconcileError;
 use crate::controller::index::Pruned;
@@ -225,13 +225,16 @@ async fn finish(
     if is_postponed {
         return Ok(Completed::new(result.outcome(), backoff::delay(timing, 1, &uid)));
     }
-    let known = known(context, object, own, &result, remote);
+    let known = known(context, object, own, &result, remote.clone());
     let failures = known.failures;
     set_known(context, own, &uid, known);
     if let Some(Ok(listing)) = &listed {
         summary.counts = compare::count(context, own, listing);
         compare::requeue_changed(context, own, listing);
     }
+    let usable = remote.as_ref().filter(|_| result.is_usable());
+    let mailboxes = mailboxes::check(context, object, own, usable, queued_in);
+    summary.mailbox_health = mailboxes.health;
     let ready = write(context, object, own, &result, summary).await?;
     key_identity::update(context, own, &result, queued_in.as_ref()).await?;
     let requeue_after = match result {
@@ -248,6 +251,8 @@ async fn finish(
     // No event reports that its namespace begins to terminate.
     let is_deleted = object.metadata.deletion_timestamp.is_some();
     let requeue_after = if is_deleted { requeue_after.min(timing.in_use_retry) } else { requeue_after };
+    let requeue_after =
+        mailboxes.requeue_after.map_or(requeue_after, |mailboxes| mailboxes.min(requeue_after));
     Ok(Completed::new(result.outcome(), requeue_after).about(object.metadata.generation, ready.as_ref()))
 }
 
@@ -344,7 +349,7 @@ async fn write(
         context.on_written::<WoodpeckerAccount>(&written);
         context.index.change_account(name, None, |account| account.record_counts(false));
     }
-    if let Some(event) = report.event {
+    for event in report.event.into_iter().chain(report.mailbox_event) {
         context.events.emit(&object.object_ref(&()), &event).await;
     }
     Ok(ready)

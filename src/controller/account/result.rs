@@ -52,7 +52,7 @@ impl AccountResult {
             ApiError::NotFound | ApiError::Rejected { .. } => Self::Unreachable(
                 "Woodpecker rejected the list request for the account's credentials: check spec.baseUrl and spec.companyId (both are immutable: if one is wrong, create a new WoodpeckerAccount); the operator tries again".into(),
             ),
-            ApiError::Throttled(_) | ApiError::Queue(_) => Self::Postponed(
+            ApiError::Throttled(_) | ApiError::Queue(_) | ApiError::GivenUp => Self::Postponed(
                 "other requests to the account are ahead, or Woodpecker asked to slow down; the operator waits and tries again".into(),
             ),
             ApiError::NotLeading(_) | ApiError::NotSent(_) | ApiError::Lost(_) | ApiError::Failed { .. } | ApiError::Body(_) => Self::Unreachable(

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::api::{AccountLocation, AccountName, MicrosoftGraphCredential, WoodpeckerAccountSpec};
 use crate::controller::account::consistency::ListingConsistency;
+use crate::controller::account::mailboxes::MailboxListings;
 use crate::controller::index::{Allowance, NamespaceLabels};
 use crate::core::model::{ReadyTarget, Target};
 use crate::woodpecker::{ApiError, RemoteAccount, RemoteIdentity};
@@ -25,6 +26,8 @@ pub struct AccountState {
     pub rejections: KeyRejections,
     /// Since when its counts differ from those in its status.
     counts_differ: Option<Instant>,
+    /// The listings of its mailboxes.
+    pub mailboxes: MailboxListings,
 }
 
 /// What the last reconcile of an account has found.

@@ -71,12 +71,15 @@ mod tests {
     }
 
     #[test]
-    fn a_rename_comes_last() {
+    fn a_rename_comes_last_among_credentials() {
         let observed = settled(&json!({}));
         let expiry = observed.status.registration.as_ref().unwrap().expires_at.0;
         assert_eq!(priority(&observed, &Step::Rename, expiry), RequestPriority::Rename);
         assert_eq!(priority(&fresh(&json!({})), &Step::Create, now()), RequestPriority::New);
-        assert!(RequestPriority::ALL.iter().all(|other| *other <= RequestPriority::Rename));
+        let is_last = |other: &RequestPriority| {
+            *other <= RequestPriority::Rename || *other == RequestPriority::Mailboxes
+        };
+        assert!(RequestPriority::ALL.iter().all(is_last));
     }
 
     #[test]

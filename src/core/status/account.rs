@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::api::WoodpeckerAccountStatus;
 use crate::api::conditions::{ConditionStatus, ConditionType, Desired, Reason, find, merge};
 use crate::core::event::EventBody;
+use crate::core::mailbox_health::{self, HealthReport};
 use crate::core::model::ConditionFailure;
 use crate::core::outcome::Outcome;
 use crate::core::remote::Entry;
@@ -43,6 +44,8 @@ pub struct ListingSummary {
     pub confirmation: Option<String>,
     /// The IDs of which the deletion is confirmed.
     pub confirmed_deleted_ids: Option<Vec<i64>>,
+    /// The health of its mailboxes; `None` removes it from the status.
+    pub mailbox_health: Option<HealthReport>,
 }
 
 /// How many credentials an account has, by ownership.
@@ -61,6 +64,8 @@ pub struct AccountReport {
     pub status: WoodpeckerAccountStatus,
     /// The event to emit if Ready changed.
     pub event: Option<EventBody>,
+    /// The event to emit if mailboxes have begun to fail for long, or no longer do.
+    pub mailbox_event: Option<EventBody>,
 }
 
 /// Counts a listing: managed credentials, adoptable ones (for an app that an object names), and the rest.
@@ -105,7 +110,11 @@ pub fn report(
     let (is_ready, reason, message, beside) = readiness(result);
     let desired = |type_, status| Desired { type_, status, reason, message: message.to_owned() };
     let beside = beside.map(|type_| desired(type_, ConditionStatus::True));
-    let desired = iter::once(desired(ConditionType::Ready, is_ready)).chain(beside).collect();
+    let health = summary.mailbox_health.map(|health| (health.status, health.condition));
+    let (mailbox_health, mailboxes_healthy) = health.unzip();
+    status.mailbox_health = mailbox_health.flatten();
+    let conditions = iter::once(desired(ConditionType::Ready, is_ready)).chain(beside);
+    let desired = conditions.chain(mailboxes_healthy).collect();
     status.conditions = merge(&before.conditions, desired, generation, now);
     let (old, new) =
         (find(&before.conditions, ConditionType::Ready), find(&status.conditions, ConditionType::Ready));
@@ -119,7 +128,8 @@ pub fn report(
             request_ids: String::new(),
         })
     });
-    AccountReport { status, event }
+    let mailbox_event = mailbox_health::event(&before.conditions, &status.conditions);
+    AccountReport { status, event, mailbox_event }
 }
 
 /// The status, reason and message of Ready, and the condition beside it if it is not met.
@@ -159,6 +169,11 @@ impl AccountReport {
 // === impl AccountResult ===
 
 impl AccountResult {
+    /// Whether requests other than listings of its credentials are sent.
+    pub fn is_usable(&self) -> bool {
+        matches!(self, Self::Ready | Self::Incomplete(_) | Self::Unprotected(_))
+    }
+
     /// How the reconcile ended.
     pub fn outcome(&self) -> Outcome {
         match self {

@@ -77,6 +77,10 @@ pub struct AccountSeries {
     pub counts: Option<CredentialCounts>,
     /// Time of its last list, in seconds since 1970.
     pub listed_at: Option<i64>,
+    /// Its mailboxes, each state with their number; `None` if they were not listed.
+    pub mailboxes: Option<[(&'static str, i32); 5]>,
+    /// The condition `MailboxesHealthy`, if there is one.
+    pub mailboxes_healthy: Option<ConditionSample>,
     /// The queue of its requests, if there is one.
     pub account_queue: Option<QueueSeries>,
 }
@@ -257,7 +261,30 @@ fn accounts(encoder: &mut DescriptorEncoder<'_>, all: &[AccountSeries]) -> Resul
         "Time of an account's last list, in seconds since 1970; absent if there is none that the operator trusts.",
         all.iter().filter_map(|it| Some((object(&it.namespace, &it.name), it.listed_at?))),
     )?;
+    mailboxes(encoder, all)?;
     account_queues(encoder, all)
+}
+
+fn mailboxes(encoder: &mut DescriptorEncoder<'_>, all: &[AccountSeries]) -> Result<(), Error> {
+    let states = all.iter().flat_map(|it| {
+        let [namespace, name] = object(&it.namespace, &it.name);
+        let counts = it.mailboxes.into_iter().flatten();
+        counts.map(move |(state, count)| ([namespace, name, ("state", state)], i64::from(count)))
+    });
+    scrape::gauge(
+        encoder,
+        "graph_credential_account_mailboxes",
+        None,
+        "Mailboxes of an account, by its last listing of them: healthy, degraded (connected conditionally), failing (with an error), inactive (without a slot), frozen (paused by a person); absent without spec.mailboxHealth.",
+        states,
+    )?;
+    scrape::gauge(
+        encoder,
+        "graph_credential_account_mailboxes_healthy",
+        None,
+        "Whether no mailbox of an account has been failing for an hour (1), or one has or the state is unknown (0), with the reason of its condition MailboxesHealthy; absent without spec.mailboxHealth.",
+        all.iter().filter_map(|it| Some(reason(&it.namespace, &it.name, it.mailboxes_healthy.as_ref()?))),
+    )
 }
 
 fn identities(encoder: &mut DescriptorEncoder<'_>, all: &[IdentitySeries]) -> Result<(), Error> {

@@ -23,7 +23,10 @@ pub struct RequestSlot {
 }
 
 /// Counts a permit that is ready and waits for the slot.
-struct Ready<'a>(&'a AccountQueue);
+struct Ready<'a> {
+    queue: &'a AccountQueue,
+    is_urgent: bool,
+}
 
 // === impl Permit ===
 
@@ -32,7 +35,7 @@ impl Permit {
     pub async fn slot(&self) -> Result<RequestSlot, QueueError> {
         let stop = &self.queue.0.context.stop;
         let slot = self.queue.0.slot.clone().lock_owned();
-        let ready = Ready::count(&self.queue);
+        let ready = Ready::count(&self.queue, self.waiter.entry.priority);
         let guard = stop.run_until_cancelled(slot).await.ok_or(QueueError::Ending)?;
         drop(ready);
         if stop.is_cancelled() {
@@ -56,6 +59,18 @@ impl Permit {
     pub fn should_yield(&self) -> bool {
         let aging = self.queue.0.context.aging;
         self.queue.state().queue.has_more_urgent(&self.waiter, Instant::now(), aging)
+    }
+
+    /// Waits until a more urgent request waits for a permit, or for the slot while this one is a listing of mailboxes.
+    pub async fn outranked(&self) {
+        loop {
+            let demand = self.queue.0.demand.notified();
+            let is_slot_wanted = self.queue.state().urgent_ready > 0;
+            if is_slot_wanted || self.should_yield() {
+                return;
+            }
+            demand.await;
+        }
     }
 
     /// Returns the permit and rejoins the wait list, to be woken again.
@@ -107,15 +122,21 @@ impl Drop for RequestSlot {
 // === impl Ready ===
 
 impl<'a> Ready<'a> {
-    fn count(queue: &'a AccountQueue) -> Self {
-        queue.state().ready += 1;
-        Self(queue)
+    fn count(queue: &'a AccountQueue, priority: RequestPriority) -> Self {
+        let is_urgent = priority < RequestPriority::Mailboxes;
+        let mut state = queue.state();
+        state.ready += 1;
+        state.urgent_ready += usize::from(is_urgent);
+        drop(state);
+        queue.0.demand.notify_waiters();
+        Self { queue, is_urgent }
     }
 }
 
 impl Drop for Ready<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.state();
+        let mut state = self.queue.state();
         state.ready = state.ready.saturating_sub(1);
+        state.urgent_ready = state.urgent_ready.saturating_sub(usize::from(self.is_urgent));
     }
 }

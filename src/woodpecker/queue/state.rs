@@ -31,6 +31,8 @@ pub(super) struct State {
     pub(super) extra_permits: usize,
     /// Permits that wait for the request slot.
     pub(super) ready: usize,
+    /// Those of them that are more urgent than a listing of mailboxes.
+    pub(super) urgent_ready: usize,
     /// Permits reserved for requesters that have been woken.
     pub(super) reserved: HashMap<Requester, Reservation>,
     pub(super) reservations: u64,

@@ -181,7 +181,11 @@ async fn every_accepted_credential_can_be_deserialized() {
 async fn every_accepted_account_can_be_deserialized() {
     let status = json!({
         "observedGeneration": 1, "remote": 1, "managed": 1, "adoptable": 1, "unmanaged": 1, "apiKeyFingerprint": "a:b",
-        "keyIdentity": {"firmId": 1, "firmName": "x", "userId": 1, "userName": "x"}, "lastHandledConfirmation": "x", "confirmedDeletedIds": [7], "conditions": [condition()]
+        "keyIdentity": {"firmId": 1, "firmName": "x", "userId": 1, "userName": "x"}, "lastHandledConfirmation": "x", "confirmedDeletedIds": [7], "conditions": [condition()],
+        "mailboxHealth": {
+            "lastListedTime": EXPIRY, "healthy": 1, "degraded": 1, "failing": 1, "inactive": 1, "frozen": 1,
+            "failingMailboxes": [{"id": 7, "firstSeenTime": EXPIRY}]
+        }
     });
     let spec = json!({
         "apiKeySecretRef": {"name": "x", "key": "x"}, "baseUrl": "https://x", "companyId": 7,
@@ -191,7 +195,8 @@ async fn every_accepted_account_can_be_deserialized() {
                 "matchLabels": {"x": "x"},
                 "matchExpressions": [{"key": "x", "operator": "In", "values": ["x"]}]
             }
-        }
+        },
+        "mailboxHealth": {"interval": "24h"}
     });
     everything_accepted_can_be_deserialized::<WoodpeckerAccount>(&[spec], status).await;
 }

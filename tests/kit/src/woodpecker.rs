@@ -110,6 +110,28 @@ impl Woodpecker {
         lock(&self.handler.state).clear_in_use(id);
     }
 
+    // --- mailboxes
+
+    /// Replaces the mailboxes of an account: the objects of the listing, of any form.
+    pub fn set_mailboxes(&self, account: &str, objects: Vec<Value>) {
+        lock(&self.handler.state).mailboxes.set(account, objects);
+    }
+
+    /// The objects of the account's listing of mailboxes.
+    pub fn mailboxes(&self, account: &str) -> Vec<Value> {
+        lock(&self.handler.state).mailboxes.of(account)
+    }
+
+    /// Refuses to connect an address from now on, with `success: false` and this error; `None` accepts it again.
+    pub fn refuse_mailbox(&self, address: &str, error: Option<&str>) {
+        lock(&self.handler.state).mailboxes.refuse(address, error);
+    }
+
+    /// The addresses that were submitted for connection although the listing showed them.
+    pub fn resubmitted_mailboxes(&self) -> Vec<String> {
+        lock(&self.handler.state).mailboxes.resubmitted()
+    }
+
     // --- settings
 
     /// Verifies creates against the state of this double of Entra, without a request: nothing is recorded

@@ -5,6 +5,7 @@ pub(crate) mod api;
 pub(crate) mod companies;
 pub(crate) mod fault;
 pub(crate) mod handler;
+pub(crate) mod mailboxes;
 pub(crate) mod progress;
 pub(crate) mod record;
 pub(crate) mod request_queue;

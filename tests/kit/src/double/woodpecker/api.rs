@@ -47,6 +47,8 @@ impl Api<'_> {
             (Op::Create, _) => self.create(body),
             (Op::Rename | Op::Update, Some(id)) => self.update(id, body),
             (Op::Delete, Some(id)) => self.delete(id),
+            (Op::ListMailboxes, _) => Ok((self.state.mailboxes.list(self.account), None)),
+            (Op::Connect, _) => Ok((self.connect(body), None)),
             _ => Err(problem(404)),
         };
         match result {
@@ -117,6 +119,11 @@ impl Api<'_> {
         }
         self.state.remove(self.account, id);
         Ok((HttpResponse::empty(204), None))
+    }
+
+    fn connect(&mut self, body: Option<&Object>) -> HttpResponse {
+        let ids: Vec<i64> = self.state.credentials(self.account).iter().map(|it| it.credential_id).collect();
+        self.state.mailboxes.connect(self.account, body, |id| ids.contains(&id))
     }
 
     fn verify(&self, tenant: &str, client: &str, secret: &SecretText) -> Result<(), Rejected> {

@@ -52,6 +52,8 @@ pub enum Fault {
     ListingOmits(Vec<i64>),
     /// For listings: the actual one without any `name`.
     ListingWithoutNames,
+    /// For the bulk connection: the actual response with only the first elements, so many.
+    ResponseKeeps(usize),
     /// No effect; a TCP reset.
     ConnectionReset,
 }
@@ -88,6 +90,7 @@ impl Fault {
             Self::ListingEmpty => "ListingEmpty",
             Self::ListingOmits(_) => "ListingOmits",
             Self::ListingWithoutNames => "ListingWithoutNames",
+            Self::ResponseKeeps(_) => "ResponseKeeps",
             Self::ConnectionReset => "ConnectionReset",
         }
     }
@@ -112,7 +115,8 @@ impl Fault {
             | Self::ListingWithoutArray
             | Self::ListingEmpty
             | Self::ListingOmits(_)
-            | Self::ListingWithoutNames => Effect::Now,
+            | Self::ListingWithoutNames
+            | Self::ResponseKeeps(_) => Effect::Now,
         }
     }
 
@@ -153,9 +157,18 @@ impl Fault {
                     it.remove("name");
                 }
             }),
+            Self::ResponseKeeps(count) => keep_first(&response, count),
             _ => response.into(),
         }
     }
+}
+
+fn keep_first(response: &HttpResponse, count: usize) -> ReplyKind {
+    let mut body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+    if let Some(all) = body.as_array_mut() {
+        all.truncate(count);
+    }
+    HttpResponse::json(response.status, &body).into()
 }
 
 fn edit_list(response: HttpResponse, edit: impl FnOnce(&mut Vec<Value>)) -> ReplyKind {

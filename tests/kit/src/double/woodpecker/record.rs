@@ -102,6 +102,8 @@ impl Request {
     fn subject(&self) -> String {
         let id = self.credential_id.filter(|_| self.op != Op::Create);
         match (self.op, id) {
+            (Op::ListMailboxes, _) => format!("{} mailboxes", self.method),
+            (Op::Connect, _) => format!("{} mailboxes/bulk", self.method),
             (Op::Companies | Op::Me | Op::Other, _) => format!("{} {}", self.method, self.path),
             (_, Some(id)) => format!("{} credentials/{id}", self.method),
             (_, None) => format!("{} credentials", self.method),

@@ -7,6 +7,8 @@ use crate::double::http::Request;
 const CREDENTIALS: &str = "/rest/v2/mailboxes/microsoft/credentials";
 const COMPANIES: &str = "/rest/v2/agency/companies";
 const ME: &str = "/rest/v1/me";
+const MAILBOXES: &str = "/rest/v2/mailboxes";
+const BULK: &str = "/rest/v2/mailboxes/microsoft/bulk";
 
 /// The operations of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +27,10 @@ pub enum Op {
     Companies,
     /// `GET /rest/v1/me`.
     Me,
+    /// `GET /v2/mailboxes`.
+    ListMailboxes,
+    /// `POST /v2/mailboxes/microsoft/bulk`.
+    Connect,
     /// Anything else: 404.
     Other,
 }
@@ -41,7 +47,7 @@ pub(crate) struct Route {
 impl Op {
     /// Whether it attempts a change.
     pub fn is_write(self) -> bool {
-        !matches!(self, Self::List | Self::Companies | Self::Me | Self::Other)
+        !matches!(self, Self::List | Self::Companies | Self::Me | Self::ListMailboxes | Self::Other)
     }
 }
 
@@ -52,6 +58,8 @@ impl Route {
         let rest = path.strip_prefix(CREDENTIALS);
         let id = rest.and_then(|rest| rest.strip_prefix('/')?.parse().ok());
         let op = match (request.method.as_str(), rest, id) {
+            ("GET", None, _) if path == MAILBOXES => Op::ListMailboxes,
+            ("POST", None, _) if path == BULK => Op::Connect,
             ("GET", Some(""), _) => Op::List,
             ("POST", Some(""), _) => Op::Create,
             ("DELETE", _, Some(_)) => Op::Delete,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
 
+use super::mailboxes::Mailboxes;
 use crate::double::SecretText;
 
 /// The first id, which is that of the documentation's sample.
@@ -36,6 +37,7 @@ pub(crate) struct State {
     keys: HashMap<String, Key>,
     accounts: BTreeMap<String, BTreeMap<i64, Credential>>,
     in_use: BTreeSet<i64>,
+    pub(crate) mailboxes: Mailboxes,
     assigned_ids: i64,
 }
 
