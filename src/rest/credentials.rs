@@ -1,32 +1,26 @@
-//! The operations on credentials: verify at Microsoft, encrypt into a record in the account's namespace, and return
-//! everything except the secret.
+//! The operations on credentials: verify the secret, encrypt it into a record of the account, and return everything except
+//! the secret.
 
 use std::sync::Arc;
 
-use kube::{Client, ResourceExt};
+use kube::ResourceExt;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::api::timestamp::rfc3339;
 use crate::api::{Cloud, SealedGraphCredential};
 use crate::core::error_chain::chain;
-use crate::core::secret_form;
-use crate::core::token_result::TokenResult;
-use crate::entra::{AppCredential, TokenEndpoint};
-use crate::rest::error::{self, ErrorCode, RestError};
+use crate::rest::backend::Backend;
+use crate::rest::error::{ErrorCode, RestError};
 use crate::rest::quota::Quota;
 use crate::rest::rate_limit::ListLimit;
-use crate::rest::request::{Create, NewSecret, Update};
-use crate::store::key_usage;
-use crate::store::record::{is_of_rest, is_rest_record_name, rest_record_name};
-use crate::store::repository::{self, Repository};
+use crate::rest::request::{Create, Update};
+use crate::store::record::{is_of_rest, rest_record_name};
 use crate::woodpecker::Credential;
 
-pub struct Credentials {
-    pub client: Client,
-    pub repository: Repository,
+pub struct Credentials<B> {
+    pub backend: B,
     pub quota: Arc<Quota>,
-    pub token_endpoint: TokenEndpoint,
     /// Writes in progress, which continue if their client disconnects.
     pub writes: TaskTracker,
     pub list_limit: ListLimit,
@@ -34,31 +28,15 @@ pub struct Credentials {
 
 // === impl Credentials ===
 
-impl Credentials {
+impl<B: Backend> Credentials<B> {
     /// All credentials of an account, by the second of their creation and then by id. Unreadable records are left out.
     pub async fn list(&self, namespace: &str) -> Result<Vec<Credential>, RestError> {
         let permit = self.list_limit.acquire(namespace).await;
-        let own = [namespace.to_owned()];
-        let mut pages = key_usage::pages(&self.client, &own);
         let mut listed = Vec::new();
-        while let Some(records) = pages.next().await.map_err(|error| internal_error(&error))? {
-            for record in records {
-                match record.0 {
-                    Ok(record) if is_of_rest(&record) => {
-                        listed.push((record.creation_timestamp(), to_response(&record)));
-                    }
-                    Err(invalid) if invalid.metadata.name.as_deref().is_some_and(is_rest_record_name) => {
-                        tracing::warn!(
-                            namespace,
-                            record = invalid.metadata.name,
-                            error = invalid.error,
-                            "a record cannot be read, so the list lacks it: fix or delete it"
-                        );
-                    }
-                    Ok(_) | Err(_) => {}
-                }
-            }
-        }
+        let add = |record: &SealedGraphCredential| {
+            listed.push((record.creation_timestamp(), to_response(record)));
+        };
+        self.backend.list(namespace, add).await?;
         drop(permit);
         listed.sort_by_key(|(created, credential)| (created.clone(), credential.id));
         Ok(listed.into_iter().map(|(_, credential)| credential).collect())
@@ -70,8 +48,7 @@ impl Credentials {
         if self.quota.is_reached(namespace) {
             return Err(ErrorCode::TooManyCredentials.into());
         }
-        let app = AppCredential { cloud: Cloud::Global, tenant: &create.tenant, client: &create.client };
-        self.verify(namespace, app, &create.secret).await?;
+        self.backend.verify(namespace, &create.tenant, &create.client, &create.secret).await?;
         let namespace = namespace.to_owned();
         self.clone().run_detached(async move { self.save_new(&namespace, &create).await }).await
     }
@@ -85,9 +62,7 @@ impl Credentials {
     ) -> Result<Credential, RestError> {
         let record = self.find(namespace, id).await?;
         if let Some(secret) = &update.secret {
-            let (cloud, spec) = (Cloud::Global, &record.spec);
-            let app = AppCredential { cloud, tenant: &spec.tenant_id, client: &spec.client_id };
-            self.verify(namespace, app, secret).await?;
+            self.backend.verify(namespace, &record.spec.tenant_id, &record.spec.client_id, secret).await?;
         }
         self.clone().run_detached(async move { self.save_changed(record, &update).await }).await
     }
@@ -99,33 +74,9 @@ impl Credentials {
     }
 
     async fn find(&self, namespace: &str, id: i64) -> Result<SealedGraphCredential, RestError> {
-        let read = repository::read(&self.client, namespace, &rest_record_name(id)).await;
+        let read = self.backend.read(namespace, &rest_record_name(id)).await;
         let record = read.map_err(|error| internal_error(&error))?;
         to_be_changed(record)
-    }
-
-    async fn verify(
-        &self,
-        namespace: &str,
-        app: AppCredential<'_>,
-        secret: &NewSecret,
-    ) -> Result<(), RestError> {
-        let endpoint = self.token_endpoint.for_account(namespace);
-        let result = endpoint.verify(app, &secret.text).await.map_err(|error| internal_error(&error))?;
-        let TokenResult::NotIssued { diagnosis, retry_after, request_ids } = result else { return Ok(()) };
-        tracing::info!(
-            tenant = %app.tenant,
-            client = %app.client,
-            ?diagnosis,
-            status = request_ids.status,
-            codes = ?request_ids.codes,
-            trace_id = request_ids.id,
-            correlation_id = request_ids.correlation_id,
-            failure = request_ids.failure,
-            "Microsoft issued no token"
-        );
-        let form = secret_form::recognize(secret.text.expose(), app.tenant, app.client);
-        Err(error::of_diagnosis(&diagnosis, retry_after, form))
     }
 
     /// Completes a write even if the client disconnects meanwhile.

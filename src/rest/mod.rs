@@ -6,6 +6,8 @@
 mod access_log;
 mod api_keys;
 mod auth;
+mod backend;
+mod cluster;
 mod credentials;
 mod error;
 mod openapi;
@@ -17,6 +19,7 @@ mod router;
 
 pub use self::api_keys::ApiKeys;
 pub(crate) use self::auth::{ApiKeysRef, Authenticator};
+pub(crate) use self::cluster::Cluster;
 pub(crate) use self::credentials::Credentials;
 pub use self::error::ErrorCode;
 pub(crate) use self::quota::Quota;

@@ -1,30 +1,30 @@
 //! Writes of the records of credentials. They continue if the client disconnects.
 
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use crate::api::{SealedGraphCredential, SealedGraphCredentialSpec};
 use crate::core::error_chain::chain;
 use crate::core::status::record::{RecordVerification, next_status, status_is_current};
+use crate::rest::backend::Backend;
 use crate::rest::credentials::{Credentials, internal_error, to_be_changed, to_response};
 use crate::rest::error::{ErrorCode, RestError};
 use crate::rest::request::{Create, Update};
 use crate::store::envelope::{SealError, generate_record_id};
 use crate::store::record::{self, generate_credential_id, rest_record_name};
-use crate::store::repository::{self, RecordError, TRIES, conflict_backoff};
+use crate::store::repository::{RecordError, TRIES, conflict_backoff};
 use crate::woodpecker::Credential;
 
 // === impl Credentials ===
 
-impl Credentials {
+impl<B: Backend> Credentials<B> {
     /// Creates a record with a unique id: its name contains the id.
     pub(super) async fn save_new(&self, namespace: &str, create: &Create) -> Result<Credential, RestError> {
         for attempt in 0..TRIES {
             let record = new_record(namespace, create).map_err(|error| internal_error(&error))?;
             let reserved = self.quota.reserve(namespace, record.spec.credential_id);
             let reserved = reserved.map_err(|_exceeded| ErrorCode::TooManyCredentials)?;
-            match self.repository.create(record, &create.secret.text).await {
+            match self.backend.create(record, &create.secret.text).await {
                 Ok(saved) => {
                     reserved.commit();
                     let saved = self.update_status(saved, true).await;
@@ -54,9 +54,9 @@ impl Credentials {
             let written = match &update.secret {
                 Some(secret) => {
                     changed.spec.secret_expires_at = Time(secret.expires_at);
-                    self.repository.replace(&record, changed, &secret.text).await
+                    self.backend.replace(&record, changed, &secret.text).await
                 }
-                None => self.repository.replace_fields(&record, changed).await,
+                None => self.backend.replace_fields(&record, changed).await,
             };
             match written {
                 Ok(mut written) => {
@@ -70,8 +70,7 @@ impl Credentials {
                 }
                 Err(RecordError::Conflict) => {
                     conflict_backoff(attempt).await;
-                    let found =
-                        self.repository.same(&record).await.map_err(|error| map_save_error(&error))?;
+                    let found = self.backend.same(&record).await.map_err(|error| map_save_error(&error))?;
                     record = to_be_changed(found)?;
                 }
                 Err(error) => return Err(map_save_error(&error)),
@@ -83,9 +82,9 @@ impl Credentials {
     /// Removes the record, even if it cannot be read.
     pub(super) async fn remove(&self, namespace: &str, id: i64) -> Result<(), RestError> {
         for attempt in 0..TRIES {
-            let found = repository::metadata(&self.client, namespace, &rest_record_name(id)).await;
+            let found = self.backend.metadata(namespace, &rest_record_name(id)).await;
             let found = found.map_err(|error| internal_error(&error))?.ok_or(RestError::NotFound)?;
-            match repository::remove(&self.client, namespace, &found).await {
+            match self.backend.remove(namespace, &found).await {
                 Ok(()) => {
                     self.quota.remove(namespace, id);
                     tracing::info!(namespace, id, "removed a credential");
@@ -101,9 +100,9 @@ impl Credentials {
     /// Writes the status. If that fails, the record controller does it later.
     async fn update_status(&self, record: SealedGraphCredential, is_verified: bool) -> SealedGraphCredential {
         let verification = is_verified.then_some(RecordVerification::Issued);
-        let status = next_status(&record, verification.as_ref(), Timestamp::now());
+        let status = next_status(&record, verification.as_ref(), self.backend.now());
         let updated = SealedGraphCredential { status: Some(status), ..record };
-        if let Err(error) = self.repository.write_status(&updated).await {
+        if let Err(error) = self.backend.write_status(&updated).await {
             tracing::info!(
                 record = updated.name_any(),
                 error = chain(&error),

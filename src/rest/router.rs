@@ -15,13 +15,12 @@ use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, He
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes};
-use jiff::Timestamp;
 
 use crate::core::timing::Timing;
 use crate::http::server::ConnectionSlot;
 use crate::rest::access_log::{self, AccessLog, COLLECTION, DOCUMENT, ITEM};
 use crate::rest::api_keys::Account;
-use crate::rest::auth::Authenticator;
+use crate::rest::backend::Backend;
 use crate::rest::credentials::Credentials;
 use crate::rest::error::{ErrorCode, RestError};
 use crate::rest::openapi::document;
@@ -42,29 +41,38 @@ const CONNECTION_RETRY: Duration = Duration::from_secs(1);
 /// Longest body, in bytes: the longest secret, with each character escaped, and the other fields.
 const MAX_BODY: usize = 64 << 10;
 
-#[derive(Clone)]
-pub struct AppState {
-    pub authenticator: Arc<Authenticator>,
-    pub credentials: Arc<Credentials>,
+pub struct AppState<B> {
+    pub credentials: Arc<Credentials<B>>,
     /// Set if the vendor's limits are emulated.
     pub rate_limiter: Option<Arc<RateLimiter>>,
     pub metrics: Arc<Metrics>,
     pub timing: Timing,
 }
 
+/// The state as the handlers share it.
+pub type SharedState<B> = State<Arc<AppState<B>>>;
+
 /// The whole API. Everything except the `OpenAPI` document needs an API key.
-pub fn router(state: AppState) -> Router {
-    let description = Bytes::from(document().to_string());
-    let log = AccessLog::new(state.metrics.clone());
+pub fn router<B: Backend>(state: AppState<B>) -> Router {
+    let routes = routes(state, document().to_string(), std::convert::identity);
+    routes.layer(middleware::map_response(close_connection))
+}
+
+/// The routes of the API with that description. What `extend` adds is behind the API key and the limits, too.
+pub fn routes<B: Backend>(
+    state: AppState<B>,
+    description: String,
+    extend: impl FnOnce(Router<Arc<AppState<B>>>) -> Router<Arc<AppState<B>>>,
+) -> Router {
+    let (description, log) = (Bytes::from(description), AccessLog::new(state.metrics.clone()));
     Router::new()
         .route(
             DOCUMENT,
             get(async move || ([(CONTENT_TYPE, "application/json")], description))
                 .fallback(async || RestError::MethodNotAllowed),
         )
-        .merge(credentials(state))
+        .merge(credentials(state, extend))
         .layer(middleware::from_fn_with_state(log, access_log::access_log))
-        .layer(middleware::map_response(close_connection))
 }
 
 /// Closes each connection after its response, because its buffers may keep what they received, such as API keys, as long as
@@ -74,20 +82,25 @@ async fn close_connection(mut response: Response) -> Response {
     response
 }
 
-fn credentials(state: AppState) -> Router {
-    Router::new()
-        .route(COLLECTION, get(list).post(create))
-        .route(ITEM, patch(update).delete(delete))
+fn credentials<B: Backend>(
+    state: AppState<B>,
+    extend: impl FnOnce(Router<Arc<AppState<B>>>) -> Router<Arc<AppState<B>>>,
+) -> Router {
+    let state = Arc::new(state);
+    let routes = Router::new()
+        .route(COLLECTION, get(list::<B>).post(create::<B>))
+        .route(ITEM, patch(update::<B>).delete(delete::<B>));
+    extend(routes)
         .method_not_allowed_fallback(async || RestError::MethodNotAllowed)
         .fallback(async || RestError::NotFound)
-        .layer(middleware::from_fn_with_state(state.clone(), authenticate))
+        .layer(middleware::from_fn_with_state(state.clone(), authenticate::<B>))
         .with_state(state)
 }
 
 /// Requires exactly one API key, and a known one.
-async fn authenticate(State(state): State<AppState>, request: Request, next: Next) -> Response {
+async fn authenticate<B: Backend>(State(state): SharedState<B>, request: Request, next: Next) -> Response {
     let account = single_header(request.headers(), API_KEY)
-        .and_then(|key| state.authenticator.authenticate(key.as_bytes()));
+        .and_then(|key| state.credentials.backend.authenticate(key.as_bytes()));
     let Some(account) = account else { return RestError::Unauthorized.into_response() };
     let mut response = run_within_limits(&account, &state, request, next).await.into_response();
     response.extensions_mut().insert(account);
@@ -96,9 +109,9 @@ async fn authenticate(State(state): State<AppState>, request: Request, next: Nex
 }
 
 /// Applies the limits of the account, and the request timeout. A write continues after the timeout.
-async fn run_within_limits(
+async fn run_within_limits<B: Backend>(
     account: &Arc<Account>,
-    state: &AppState,
+    state: &AppState<B>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, RestError> {
@@ -106,10 +119,9 @@ async fn run_within_limits(
     if slot.is_some_and(|slot| !slot.assign_account(&account.namespace)) {
         return Err(RestError::TooManyRequests(Some(CONNECTION_RETRY)));
     }
-    // A key belongs to one account. A request that means another one must not change this one.
-    if request.headers().contains_key(COMPANY) {
-        return Err(ErrorCode::UnknownCompany.into());
-    }
+    let company = request.headers().get(COMPANY);
+    let company = company.map(|company| state.credentials.backend.company(account, company)).transpose()?;
+    let account = company.as_ref().unwrap_or(account);
     let permit =
         OptionFuture::from(state.rate_limiter.as_ref().map(|limiter| limiter.acquire(&account.namespace)));
     let _permit = permit.await.transpose()?;
@@ -123,45 +135,45 @@ async fn run_within_limits(
 
 type KnownAccount = Extension<Arc<Account>>;
 
-async fn list(
-    State(state): State<AppState>,
+async fn list<B: Backend>(
+    State(state): SharedState<B>,
     account: KnownAccount,
 ) -> Result<Json<CredentialList>, RestError> {
     let credentials = state.credentials.list(&account.namespace).await?;
     Ok(Json(CredentialList { credentials }))
 }
 
-async fn create(
-    State(state): State<AppState>,
+async fn create<B: Backend>(
+    State(state): SharedState<B>,
     account: KnownAccount,
     request: Request,
 ) -> Result<(StatusCode, Json<Credential>), RestError> {
     let body = body(request, state.timing.rest_body).await?;
-    let create = read_create(&body, Timestamp::now())?;
+    let create = read_create(&body, state.credentials.backend.now())?;
     drop(body);
-    let created = state.credentials.create(&account.namespace, create).await?;
+    let created = state.credentials.clone().create(&account.namespace, create).await?;
     Ok((StatusCode::CREATED, Json(created)))
 }
 
-async fn update(
-    State(state): State<AppState>,
+async fn update<B: Backend>(
+    State(state): SharedState<B>,
     account: KnownAccount,
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Json<Credential>, RestError> {
     let id = parse_id(id)?;
     let body = body(request, state.timing.rest_body).await?;
-    let update = read_update(&body, Timestamp::now())?;
+    let update = read_update(&body, state.credentials.backend.now())?;
     drop(body);
-    Ok(Json(state.credentials.update(&account.namespace, id, update).await?))
+    Ok(Json(state.credentials.clone().update(&account.namespace, id, update).await?))
 }
 
-async fn delete(
-    State(state): State<AppState>,
+async fn delete<B: Backend>(
+    State(state): SharedState<B>,
     account: KnownAccount,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, RestError> {
-    state.credentials.delete(&account.namespace, parse_id(id)?).await?;
+    state.credentials.clone().delete(&account.namespace, parse_id(id)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -20,7 +20,9 @@ use crate::k8s::leadership::Leadership;
 use crate::k8s::relist::Relist;
 use crate::k8s::scope::Scope;
 use crate::k8s::watch::WatchClient;
-use crate::rest::{ApiKeysRef, AppState, Authenticator, Credentials, ListLimit, Quota, RateLimiter, router};
+use crate::rest::{
+    ApiKeysRef, AppState, Authenticator, Cluster, Credentials, ListLimit, Quota, RateLimiter, router,
+};
 use crate::runtime::keyring;
 use crate::runtime::process::{Clients, Process};
 use crate::runtime::record_controller::RecordControllerRunner;
@@ -48,7 +50,8 @@ pub(super) struct RestDeps<'a> {
 struct RestApi {
     server: Server,
     tls: Option<ReloadingTls>,
-    state: AppState,
+    state: AppState<Cluster>,
+    authenticator: Arc<Authenticator>,
     keyring: Arc<KeyringCache>,
     record_controller: Option<RecordControllerRunner>,
     writes: TaskTracker,
@@ -107,17 +110,19 @@ async fn open(deps: &RestDeps<'_>) -> anyhow::Result<RestApi> {
     tracing::info!(address = %server.address(), "serving the credentials REST API");
     let writes = TaskTracker::new();
     let credentials = Arc::new(Credentials {
-        client: client.clone(),
-        repository: Repository::new(client.clone(), keyring.clone(), Leadership::always()),
+        backend: Cluster {
+            client: client.clone(),
+            authenticator: authenticator.clone(),
+            repository: Repository::new(client.clone(), keyring.clone(), Leadership::always()),
+            token_endpoint: clients.token_endpoint.clone(),
+        },
         quota,
-        token_endpoint: clients.token_endpoint.clone(),
         writes: writes.clone(),
         list_limit: ListLimit::default(),
     });
     let rate_limiter = rest.emulate_rate_limits.then(|| Arc::new(RateLimiter::new(timing.rest_queue)));
-    let state =
-        AppState { authenticator, credentials, rate_limiter, metrics: metrics.clone(), timing: *timing };
-    Ok(RestApi { server, tls, state, keyring, record_controller, writes, _counting: counting })
+    let state = AppState { credentials, rate_limiter, metrics: metrics.clone(), timing: *timing };
+    Ok(RestApi { server, tls, state, authenticator, keyring, record_controller, writes, _counting: counting })
 }
 
 /// Runs the record controller while no operator leads.
@@ -159,10 +164,9 @@ async fn serve(api: RestApi, process: &Process<'_>) {
         tokio::spawn(OptionFuture::from(api.record_controller.map(|it| it.run(stop.clone()))));
     readiness.done(GATE);
     let tls_reload = OptionFuture::from(api.tls.as_ref().map(|tls| tls.watch(timing, readiness, &stop)));
-    let authenticator = api.state.authenticator.clone();
     tokio::join!(
         tls_reload,
-        authenticator.watch(timing, readiness, &stop),
+        api.authenticator.watch(timing, readiness, &stop),
         api.server.serve(router(api.state), stop.clone())
     );
     api.writes.close();
