@@ -16,6 +16,7 @@ mod k8s;
 pub mod platform;
 pub mod rest;
 mod runtime;
+mod sandbox;
 pub mod secret_text;
 pub mod store;
 pub mod telemetry;
@@ -30,5 +31,8 @@ pub use crate::entra::read_response;
 pub use crate::graph::{read_added_secret, read_holding};
 #[doc(hidden)]
 pub use crate::rest::ApiKeys;
+// For `tests/generated`.
+#[doc(hidden)]
+pub use crate::sandbox::{answers_page, document as sandbox_openapi};
 #[doc(hidden)]
 pub use crate::woodpecker::read_listing;

@@ -22,6 +22,7 @@ mod plan;
 mod progress;
 mod release;
 mod remove_finalizers;
+mod sandbox;
 mod slug;
 mod status;
 mod verify;
@@ -58,6 +59,10 @@ enum Command {
     Run(Box<RunSettings>),
     /// Serve only the credentials REST API: Woodpecker's paths, bodies and codes, backed by the encrypted store
     Serve(Box<ServeSettings>),
+    /// Serve the credentials API in memory, to try and test its clients: without a cluster, Microsoft and Woodpecker. Magic
+    /// values provoke each answer
+    #[command(mut_arg("log_format", |arg| arg.default_value("text")))]
+    Sandbox(sandbox::SandboxArgs),
     /// Check an installation, or whether one is possible: CRDs, policies, rights, leader, keyring, network and clock
     Check(Box<check::CheckArgs>),
     /// Show all credentials and accounts: what needs attention first, who must act, and how many days are left
@@ -127,6 +132,7 @@ impl Cli {
                 let process = settings.process.clone();
                 run_until_stopped(&process, |filter| runtime::serve(*settings, filter))
             }
+            Command::Sandbox(args) => sandbox::run(args),
             Command::Check(args) => run_once(check::run(&args)),
             Command::Status(args) => run_once(status::run(&args)),
             Command::Describe(args) => run_once(describe::run(&args)),

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::api::{ClientId, SealedGraphCredential, TenantId};
 use crate::rest::api_keys::Account;
 use crate::rest::error::{ErrorCode, RestError};
-use crate::rest::request::NewSecret;
+use crate::rest::request::{NewSecret, UnknownFields};
 use crate::secret_text::SecretText;
 use crate::store::repository::RecordError;
 
@@ -25,6 +25,11 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// that means another one must not change this one.
     fn company(&self, _account: &Account, _company: &HeaderValue) -> Result<Arc<Account>, RestError> {
         Err(ErrorCode::UnknownCompany.into())
+    }
+
+    /// What happens to fields of a body that the endpoint does not know.
+    fn unknown_fields(&self) -> UnknownFields {
+        UnknownFields::Reject
     }
 
     fn now(&self) -> Timestamp {

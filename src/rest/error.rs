@@ -57,10 +57,10 @@ pub enum Detail {
 }
 
 macro_rules! error_codes {
-    ($($(#[$doc:meta])* $name:ident => $code:literal,)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident => $code:literal,)*) => {
         /// Why the response is a 422. The constants never change.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum ErrorCode { $($(#[$doc])* $name,)* }
+        pub enum ErrorCode { $($(#[doc = $doc])* $name,)* }
 
         impl ErrorCode {
             /// All codes.
@@ -69,6 +69,11 @@ macro_rules! error_codes {
             /// The constant in the response's `message`.
             pub fn as_str(self) -> &'static str {
                 match self { $(ErrorCode::$name => $code,)* }
+            }
+
+            /// What it means.
+            pub fn meaning(self) -> &'static str {
+                match self { $(ErrorCode::$name => concat!($($doc),*).trim_ascii(),)* }
             }
         }
     };
@@ -125,11 +130,22 @@ error_codes! {
 }
 
 #[derive(Serialize)]
-struct Problem {
+struct Problem<'a> {
     title: &'static str,
     status: u16,
-    detail: &'static str,
+    detail: &'a str,
     timestamp: String,
+}
+
+/// An error in the vendor's first format.
+pub(crate) fn problem(status: StatusCode, detail: &str, now: Timestamp) -> Response {
+    let title = match status {
+        StatusCode::INTERNAL_SERVER_ERROR => "Internal server error",
+        _ => status.canonical_reason().unwrap_or_default(),
+    };
+    // `2025-03-05 17:57:00` in UTC, as in the vendor's errors.
+    let timestamp = now.strftime("%Y-%m-%d %H:%M:%S").to_string();
+    (status, Json(Problem { title, status: status.as_u16(), detail, timestamp })).into_response()
 }
 
 // === impl RestError ===
@@ -166,14 +182,7 @@ impl RestError {
                 "An unexpected error has occurred. Please try again later.",
             ),
         };
-        let title = match self {
-            Self::Internal => "Internal server error",
-            _ => status.canonical_reason().unwrap_or_default(),
-        };
-        // `2025-03-05 17:57:00` in UTC, as in the vendor's errors.
-        let timestamp = now.strftime("%Y-%m-%d %H:%M:%S").to_string();
-        let problem = Problem { title, status: status.as_u16(), detail, timestamp };
-        let mut response = (status, Json(problem)).into_response();
+        let mut response = problem(status, detail, now);
         if let Self::TooManyRequests(Some(wait)) = self {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             response.headers_mut().insert(RETRY_AFTER, seconds.into());

@@ -17,11 +17,17 @@ mod records;
 mod request;
 mod router;
 
+pub(crate) use self::api_keys::Account;
 pub use self::api_keys::ApiKeys;
 pub(crate) use self::auth::{ApiKeysRef, Authenticator};
+pub(crate) use self::backend::Backend;
 pub(crate) use self::cluster::Cluster;
 pub(crate) use self::credentials::Credentials;
 pub use self::error::ErrorCode;
+pub(crate) use self::error::{RestError, problem};
+pub(crate) use self::openapi::document;
 pub(crate) use self::quota::Quota;
 pub(crate) use self::rate_limit::{ListLimit, RateLimiter};
-pub(crate) use self::router::{AppState, router};
+pub(crate) use self::records::new_record;
+pub(crate) use self::request::{NewSecret, UnknownFields, read_create};
+pub(crate) use self::router::{AppState, SharedState, router, routes};

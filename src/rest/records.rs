@@ -114,7 +114,7 @@ impl<B: Backend> Credentials<B> {
 }
 
 /// A record for the request, without the secret.
-fn new_record(namespace: &str, create: &Create) -> Result<SealedGraphCredential, SealError> {
+pub(crate) fn new_record(namespace: &str, create: &Create) -> Result<SealedGraphCredential, SealError> {
     let credential_id = generate_credential_id()?;
     let spec = SealedGraphCredentialSpec {
         created_secret: None,

@@ -36,15 +36,24 @@ pub struct NewSecret {
     pub expires_at: Timestamp,
 }
 
+/// What happens to fields that an endpoint does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownFields {
+    /// The request is rejected, because a misspelled field would otherwise be lost.
+    Reject,
+    /// They are ignored.
+    Ignore,
+}
+
 /// A credential's id in a path: a number from 1 to 2^53 − 1, without sign or leading zeros.
 pub fn credential_id(text: &str) -> Option<i64> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
     text.parse().ok().filter(|id| is_plain && (1..1 << 53).contains(id))
 }
 
-pub fn read_create(body: &[u8], now: Timestamp) -> Result<Create, RestError> {
+pub fn read_create(body: &[u8], now: Timestamp, unknown: UnknownFields) -> Result<Create, RestError> {
     let fields = read(body)?;
-    if !fields.unknown.is_empty() {
+    if unknown == UnknownFields::Reject && !fields.unknown.is_empty() {
         return Err(ErrorCode::UnknownField.into());
     }
     Ok(Create {
@@ -56,9 +65,10 @@ pub fn read_create(body: &[u8], now: Timestamp) -> Result<Create, RestError> {
 }
 
 /// Tenant and client cannot be changed: another app needs another credential.
-pub fn read_update(body: &[u8], now: Timestamp) -> Result<Update, RestError> {
+pub fn read_update(body: &[u8], now: Timestamp, unknown: UnknownFields) -> Result<Update, RestError> {
     let fields = read(body)?;
-    if !fields.unknown.is_empty() || fields.tenant_id.is_some() || fields.client_id.is_some() {
+    let has_unknown = !fields.unknown.is_empty() || fields.tenant_id.is_some() || fields.client_id.is_some();
+    if unknown == UnknownFields::Reject && has_unknown {
         return Err(ErrorCode::UnknownField.into());
     }
     let secret = match (&fields.client_secret, &fields.secret_expires_at) {

@@ -52,17 +52,21 @@ pub struct AppState<B> {
 /// The state as the handlers share it.
 pub type SharedState<B> = State<Arc<AppState<B>>>;
 
+/// Routes whose handlers have the state.
+pub type StateRouter<B> = Router<Arc<AppState<B>>>;
+
 /// The whole API. Everything except the `OpenAPI` document needs an API key.
 pub fn router<B: Backend>(state: AppState<B>) -> Router {
-    let routes = routes(state, document().to_string(), std::convert::identity);
+    let routes = routes(state, document().to_string(), |_, routes| routes);
     routes.layer(middleware::map_response(close_connection))
 }
 
-/// The routes of the API with that description. What `extend` adds is behind the API key and the limits, too.
+/// The routes of the API with that description. What `extend` adds is behind the API key and the limits, too. Connections
+/// stay open.
 pub fn routes<B: Backend>(
     state: AppState<B>,
     description: String,
-    extend: impl FnOnce(Router<Arc<AppState<B>>>) -> Router<Arc<AppState<B>>>,
+    extend: impl FnOnce(Arc<AppState<B>>, StateRouter<B>) -> StateRouter<B>,
 ) -> Router {
     let (description, log) = (Bytes::from(description), AccessLog::new(state.metrics.clone()));
     Router::new()
@@ -84,13 +88,13 @@ async fn close_connection(mut response: Response) -> Response {
 
 fn credentials<B: Backend>(
     state: AppState<B>,
-    extend: impl FnOnce(Router<Arc<AppState<B>>>) -> Router<Arc<AppState<B>>>,
+    extend: impl FnOnce(Arc<AppState<B>>, StateRouter<B>) -> StateRouter<B>,
 ) -> Router {
     let state = Arc::new(state);
     let routes = Router::new()
         .route(COLLECTION, get(list::<B>).post(create::<B>))
         .route(ITEM, patch(update::<B>).delete(delete::<B>));
-    extend(routes)
+    extend(state.clone(), routes)
         .method_not_allowed_fallback(async || RestError::MethodNotAllowed)
         .fallback(async || RestError::NotFound)
         .layer(middleware::from_fn_with_state(state.clone(), authenticate::<B>))
@@ -149,7 +153,8 @@ async fn create<B: Backend>(
     request: Request,
 ) -> Result<(StatusCode, Json<Credential>), RestError> {
     let body = body(request, state.timing.rest_body).await?;
-    let create = read_create(&body, state.credentials.backend.now())?;
+    let backend = &state.credentials.backend;
+    let create = read_create(&body, backend.now(), backend.unknown_fields())?;
     drop(body);
     let created = state.credentials.clone().create(&account.namespace, create).await?;
     Ok((StatusCode::CREATED, Json(created)))
@@ -163,7 +168,8 @@ async fn update<B: Backend>(
 ) -> Result<Json<Credential>, RestError> {
     let id = parse_id(id)?;
     let body = body(request, state.timing.rest_body).await?;
-    let update = read_update(&body, state.credentials.backend.now())?;
+    let backend = &state.credentials.backend;
+    let update = read_update(&body, backend.now(), backend.unknown_fields())?;
     drop(body);
     Ok(Json(state.credentials.clone().update(&account.namespace, id, update).await?))
 }

@@ -1,19 +1,22 @@
-//! Reference pages: the fields of the CRDs, and the AADSTS codes that the operator knows.
+//! Reference pages: the fields of the CRDs, the AADSTS codes that the operator knows, and the sandbox.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use graph_credential_operator::api::crds;
 use graph_credential_operator::core::aadsts::CODES;
+use graph_credential_operator::{answers_page, sandbox_openapi};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSONSchemaProps, JSONSchemaPropsOrArray,
 };
 
 /// The pages with their paths.
-pub fn generated(root: &Path) -> [(PathBuf, String); 2] {
+pub fn generated(root: &Path) -> [(PathBuf, String); 4] {
     [
         (root.join("docs/reference/api.md"), fields_page()),
         (root.join("docs/reference/aadsts-codes.md"), codes_page()),
+        (root.join("docs/reference/sandbox-answers.md"), answers_page()),
+        (root.join("docs/reference/sandbox-openapi.json"), sandbox_description()),
     ]
 }
 
@@ -69,6 +72,10 @@ fn type_of(schema: &JSONSchemaProps) -> String {
 
 fn text(schema: &JSONSchemaProps) -> String {
     schema.description.clone().unwrap_or_default().replace('\n', " ").replace('|', "\\|")
+}
+
+fn sandbox_description() -> String {
+    serde_json::to_string_pretty(&sandbox_openapi()).expect("it is JSON") + "\n"
 }
 
 const CODES_INTRO: &str = "\

@@ -11,10 +11,10 @@ mod scenario;
 use kit::docs::{Command, commands, pages};
 
 /// A page and one of its headings; `*` means every heading.
-type Place = (&'static str, &'static str);
+pub type Place = (&'static str, &'static str);
 
 /// The tests that run commands, each with the sections that the commands are from.
-const SECTIONS_BY_TEST: [(&str, &[Place]); 5] = [
+pub const SECTIONS_BY_TEST: [(&str, &[Place]); 6] = [
     (
         "helm_installs_changes_and_uninstalls_as_the_docs_say",
         &[
@@ -51,6 +51,16 @@ const SECTIONS_BY_TEST: [(&str, &[Place]); 5] = [
             ("docs/tasks/migrate.md", "Create the Secrets"),
             ("docs/tasks/migrate.md", "Apply"),
             ("docs/tasks/migrate.md", "Check"),
+        ],
+    ),
+    (
+        "the_page_of_the_sandbox_works_as_written",
+        &[
+            ("docs/tasks/sandbox.md", "Start it"),
+            ("docs/tasks/sandbox.md", "Save a credential"),
+            ("docs/tasks/sandbox.md", "Provoke an answer"),
+            ("docs/tasks/sandbox.md", "Move the clock"),
+            ("docs/tasks/sandbox.md", "Reset and seed"),
         ],
     ),
     (

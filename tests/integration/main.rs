@@ -51,6 +51,7 @@ mod remove_finalizers;
 mod request_counts;
 mod rest_api;
 mod rotation;
+mod sandbox;
 mod schema_rules;
 mod secret_access;
 mod secret_ready;

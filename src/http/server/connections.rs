@@ -109,6 +109,11 @@ impl ConnectionSlot {
         true
     }
 
+    /// Closes the connection without a response to its current request.
+    pub fn close(&self) {
+        self.evicted.cancel();
+    }
+
     /// Waits until the connection is evicted.
     pub async fn evicted(&self) {
         self.evicted.cancelled().await;

@@ -29,12 +29,12 @@ fn code(error: RestError) -> ErrorCode {
 }
 
 fn create_error(over: &Value) -> ErrorCode {
-    code(read_create(&sample(over), now()).unwrap_err())
+    code(read_create(&sample(over), now(), UnknownFields::Reject).unwrap_err())
 }
 
 #[test]
 fn the_vendors_sample_is_read() {
-    let create = read_create(&sample(&json!({})), now()).unwrap();
+    let create = read_create(&sample(&json!({})), now(), UnknownFields::Reject).unwrap();
     assert_eq!(create.tenant.as_str(), "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32");
     assert_eq!(create.client.as_str(), "e1c6ac69-480e-4a17-9b85-3467967bd179");
     assert_eq!(create.secret.text.expose(), "your-client-secret");
@@ -45,7 +45,10 @@ fn the_vendors_sample_is_read() {
 
 #[test]
 fn a_name_may_be_left_out() {
-    assert_eq!(read_create(&sample(&json!({"name": null})), now()).unwrap().name, None);
+    assert_eq!(
+        read_create(&sample(&json!({"name": null})), now(), UnknownFields::Reject).unwrap().name,
+        None
+    );
 }
 
 #[test]
@@ -56,7 +59,8 @@ fn the_expiry_is_read_in_every_form_of_iso_8601_that_names_a_point_in_time() {
         ("2027-11-28", "2027-11-28T23:59:59Z"),
         ("9999-12-31T23:59:59Z", "9999-01-01T00:00:00Z"),
     ] {
-        let create = read_create(&sample(&json!({"secret_expires_at": text})), now()).unwrap();
+        let create =
+            read_create(&sample(&json!({"secret_expires_at": text})), now(), UnknownFields::Reject).unwrap();
         assert_eq!(create.secret.expires_at.to_string(), expected, "{text}");
     }
 }
@@ -90,7 +94,7 @@ fn an_invalid_field_has_its_own_error_code() {
     ] {
         assert_eq!(create_error(&over), expected, "{over}");
     }
-    assert!(read_create(&sample(&json!({"name": "ü".repeat(253)})), now()).is_ok());
+    assert!(read_create(&sample(&json!({"name": "ü".repeat(253)})), now(), UnknownFields::Reject).is_ok());
 }
 
 #[test]
@@ -107,7 +111,7 @@ fn what_is_wrong_with_a_value_is_named_without_the_value() {
             "secret_expires_at has U+FEFF byte order mark as character 1",
         ),
     ] {
-        let error = read_create(&sample(&over), now()).unwrap_err();
+        let error = read_create(&sample(&over), now(), UnknownFields::Reject).unwrap_err();
         let RestError::Rejected(_, Some(detail)) = error else { panic!("{error:?}") };
         assert_eq!(detail.to_string(), expected);
     }
@@ -121,21 +125,25 @@ fn a_body_that_is_not_a_json_object_with_unique_fields_is_malformed() {
     let trailing = format!("{whole} {{}}");
     for body in ["", "null", "[]", "7", "\"text\"", "{", "{\"a\":}", "{'a':1}", &doubled, &trailing] {
         assert_eq!(
-            code(read_create(body.as_bytes(), now()).unwrap_err()),
+            code(read_create(body.as_bytes(), now(), UnknownFields::Reject).unwrap_err()),
             ErrorCode::MalformedRequest,
             "{body}"
         );
     }
     // A deep value is skipped without recursion or rejected: either way it needs no stack.
-    assert!(read_create(deep.as_bytes(), now()).is_err());
+    assert!(read_create(deep.as_bytes(), now(), UnknownFields::Reject).is_err());
     for body in [&b"{\"name\":\"\xff\"}"[..], b"\xef\xbb\xbf{}", b"{\"name\":\"a\x00b\"}", b"\x00"] {
-        assert_eq!(code(read_create(body, now()).unwrap_err()), ErrorCode::MalformedRequest, "{body:?}");
+        assert_eq!(
+            code(read_create(body, now(), UnknownFields::Reject).unwrap_err()),
+            ErrorCode::MalformedRequest,
+            "{body:?}"
+        );
     }
 }
 
 #[test]
 fn an_update_has_a_secret_with_its_expiry_or_a_name_or_both() {
-    let read = |body: &Value| read_update(body.to_string().as_bytes(), now());
+    let read = |body: &Value| read_update(body.to_string().as_bytes(), now(), UnknownFields::Reject);
     let both = json!({"client_secret": "new", "secret_expires_at": "2028-01-31T00:00:00Z"});
     let update = read(&both).unwrap();
     assert!(update.secret.is_some() && update.name.is_none());

@@ -1,0 +1,113 @@
+//! Verification by magic secrets and ids, and the answers that they provoke.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures::{StreamExt, stream};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderName, HeaderValue, StatusCode};
+use http_body_util::BodyExt;
+
+use super::backend::Sandbox;
+use super::magic::{self, Effect, Magic};
+use crate::api::{ClientId, TenantId};
+use crate::http::server::ConnectionSlot;
+use crate::rest::{NewSecret, RestError, SharedState};
+
+tokio::task_local! {
+    /// The answer that the verification of the current request has chosen.
+    static CHOSEN: Cell<Option<&'static Magic>>;
+}
+
+/// In the extensions of a response that was provoked.
+#[derive(Clone, Copy)]
+pub(super) struct Provoked(pub &'static Magic);
+
+/// How long half of a response may take to leave.
+const FLUSH: Duration = Duration::from_millis(100);
+
+/// Verifies a secret in place of Microsoft: accepts all, except those whose answer says that nothing is saved.
+pub(super) fn verify(tenant: &TenantId, client: &ClientId, secret: &NewSecret) -> Result<(), RestError> {
+    let found = magic::by_secret(secret.text.expose())
+        .or_else(|| magic::by_guid(client.as_str()))
+        .or_else(|| magic::by_guid(tenant.as_str()));
+    let Some(magic) = found else { return Ok(()) };
+    // Outside a request, nothing is provoked.
+    let _not_a_request = CHOSEN.try_with(|chosen| chosen.set(Some(magic)));
+    // The error itself is replaced by the answer.
+    if magic.is_saved { Ok(()) } else { Err(RestError::Internal) }
+}
+
+/// Replaces the response to a request that has a magic value, or for which an answer is planned.
+pub(super) async fn provoke(state: SharedState<Arc<Sandbox>>, request: Request, next: Next) -> Response {
+    let slot = request.extensions().get::<Arc<ConnectionSlot>>().cloned();
+    let planned = state.credentials.backend.take_planned().or_else(|| magic::by_path(request.uri().path()));
+    if let Some(magic) = planned.filter(|it| !it.is_saved) {
+        return answer(magic, Response::default(), slot).await;
+    }
+    let handle = async { (next.run(request).await, CHOSEN.with(Cell::get)) };
+    let (response, chosen) = CHOSEN.scope(Cell::new(planned), handle).await;
+    match chosen {
+        // What was not saved must not look as if it was.
+        Some(magic) if !magic.is_saved || response.status().is_success() => {
+            answer(magic, response, slot).await
+        }
+        _ => response,
+    }
+}
+
+async fn answer(magic: &'static Magic, regular: Response, slot: Option<Arc<ConnectionSlot>>) -> Response {
+    let mut response = match &magic.effect {
+        Effect::Error(error) => error.into_response(),
+        Effect::Response { status, headers, body } => {
+            let mut response = Response::new(Body::from(*body));
+            *response.status_mut() = StatusCode::from_u16(*status).unwrap_or_default();
+            for (name, value) in *headers {
+                let value = HeaderValue::from_static(value);
+                response.headers_mut().insert(HeaderName::from_static(name), value);
+            }
+            response
+        }
+        Effect::Late(wait) => {
+            tokio::time::sleep(*wait).await;
+            regular
+        }
+        Effect::Truncated => truncate(regular).await,
+        Effect::Closed(wait) => close(*wait, slot).await,
+    };
+    response.extensions_mut().insert(Provoked(magic));
+    response
+}
+
+/// A response that announces its whole body and sends half of it.
+async fn truncate(response: Response) -> Response {
+    let (mut head, body) = response.into_parts();
+    // The body is in memory already.
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    head.headers.insert(CONTENT_LENGTH, body.len().into());
+    let half = body.slice(..body.len() / 2);
+    // Half of it leaves first: an error at once would discard that, too.
+    let end = stream::once(async {
+        tokio::time::sleep(FLUSH).await;
+        Err(std::io::Error::other("the sandbox truncates this response"))
+    });
+    Response::from_parts(head, Body::from_stream(stream::iter([Ok(half)]).chain(end)))
+}
+
+/// Closes the connection without a response.
+async fn close(wait: Duration, slot: Option<Arc<ConnectionSlot>>) -> Response {
+    tokio::time::sleep(wait).await;
+    match slot {
+        Some(slot) => {
+            slot.close();
+            std::future::pending().await
+        }
+        // Only a test has a request without a connection.
+        None => StatusCode::NO_CONTENT.into_response(),
+    }
+}

@@ -1,0 +1,199 @@
+//! The routes of the sandbox itself: its page, the table of answers, the request log, the clock, planned answers and reset.
+//! They need no API key.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::to_bytes;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::{StatusCode, Uri};
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::backend::{Sandbox, WriteFailed, insert};
+use super::data::{Data, MAIN_ACCOUNT};
+use super::magic::{self, ANSWERS};
+use super::page;
+use crate::rest::{Backend, RestError, UnknownFields, new_record, problem, read_create};
+
+/// Longest body, in bytes.
+const MAX_BODY: usize = 1 << 20;
+
+/// How long a body may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Most answers that can be planned at once.
+const MAX_PLANNED: usize = 1000;
+
+type Shared = State<Arc<Sandbox>>;
+
+/// An error of these routes.
+pub(super) enum ControlError {
+    /// The body is not as documented; with the reason.
+    Invalid(String),
+    /// The error of the API.
+    Rest(RestError),
+}
+
+pub(super) fn routes(sandbox: Arc<Sandbox>) -> Router {
+    Router::new()
+        .route("/", get(page::page))
+        .route("/sandbox/answers", get(answers))
+        .route("/sandbox/log", get(log))
+        .route("/sandbox/clock", get(clock).post(move_clock))
+        .route("/sandbox/next", post(plan))
+        .route("/sandbox/reset", post(reset))
+        .method_not_allowed_fallback(async || RestError::MethodNotAllowed)
+        .with_state(sandbox)
+}
+
+async fn answers() -> Json<Value> {
+    Json(ANSWERS.iter().map(magic::Magic::to_json).collect())
+}
+
+/// The entries of the request log after the number in the query `after`.
+async fn log(State(sandbox): Shared, uri: Uri) -> Json<Value> {
+    let after = query(&uri, "after").and_then(|text| text.parse().ok()).unwrap_or_default();
+    Json(json!({ "requests": sandbox.log.after(after) }))
+}
+
+/// The value of a parameter of the query, which needs no decoding.
+pub(super) fn query<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
+    let pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+}
+
+async fn clock(State(sandbox): Shared) -> Json<Value> {
+    Json(json!({ "now": sandbox.now() }))
+}
+
+/// A new time of the sandbox; without a field, the machine's time.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Clock {
+    now: Option<Timestamp>,
+    /// An ISO 8601 duration from now on, such as `P30D`.
+    advance: Option<jiff::Span>,
+}
+
+async fn move_clock(state: Shared, request: Request) -> Result<Json<Value>, ControlError> {
+    let Clock { now, advance } = body(request).await?;
+    let machine = Timestamp::now();
+    state.change(|data| {
+        let target = match (now, advance) {
+            (Some(_), Some(_)) => return Err(ControlError::invalid(&"specify now or advance, not both")),
+            (Some(now), None) => now,
+            (None, Some(advance)) => {
+                later(data.now(), advance).map_err(|error| ControlError::invalid(&error))?
+            }
+            (None, None) => {
+                data.clock_offset = 0;
+                return Ok(());
+            }
+        };
+        // Rounded up, so that the time is reached at once.
+        let offset = target.duration_since(machine).as_millis() + 1;
+        data.clock_offset = i64::try_from(offset).map_err(|error| ControlError::invalid(&error))?;
+        Ok(())
+    })?;
+    Ok(clock(state).await)
+}
+
+/// Days are 24 hours.
+fn later(now: Timestamp, advance: jiff::Span) -> Result<Timestamp, jiff::Error> {
+    let advance: SignedDuration = advance.to_duration(jiff::SpanRelativeTo::days_are_24_hours())?;
+    now.checked_add(advance)
+}
+
+/// Answers to the next requests of the API, whatever they are.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Plan {
+    /// The name of an answer.
+    answer: String,
+    times: Option<usize>,
+}
+
+async fn plan(State(sandbox): Shared, request: Request) -> Result<StatusCode, ControlError> {
+    let Plan { answer, times } = body(request).await?;
+    let found = magic::by_name(&answer);
+    let magic =
+        found.ok_or_else(|| ControlError::invalid(&"no answer has this name; see /sandbox/answers"))?;
+    let times = times.unwrap_or(1);
+    if times > MAX_PLANNED {
+        return Err(ControlError::invalid(&format!("at most {MAX_PLANNED} answers can be planned")));
+    }
+    sandbox.plan(magic, times);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What there is after a reset.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Seed {
+    /// Credentials, each as in the body of a create.
+    #[serde(default)]
+    credentials: Vec<Value>,
+}
+
+/// Removes everything, and creates the credentials of the body.
+async fn reset(State(sandbox): Shared, request: Request) -> Result<Json<Value>, ControlError> {
+    let Seed { credentials } = body(request).await?;
+    let mut data = Data::initial();
+    let mut ids = Vec::new();
+    for (at, credential) in credentials.iter().enumerate() {
+        let invalid = |error: RestError| ControlError::invalid(&format!("credentials[{at}]: {error:?}"));
+        let body = credential.to_string();
+        // It may have expired already.
+        let create = read_create(body.as_bytes(), Timestamp::MIN, UnknownFields::Reject).map_err(invalid)?;
+        let mut record = new_record(MAIN_ACCOUNT, &create).map_err(|_| RestError::Internal)?;
+        sandbox.encrypt(&mut record, &create.secret.text).map_err(|_| RestError::Internal)?;
+        let record = insert(&mut data, record).map_err(|_| RestError::Internal)?;
+        ids.push(record.spec.credential_id);
+    }
+    sandbox.replace_data(&data)?;
+    Ok(Json(json!({ "credential_ids": ids })))
+}
+
+/// Reads a JSON body of any content type; an empty one counts as an empty object.
+async fn body<T: DeserializeOwned>(request: Request) -> Result<T, ControlError> {
+    let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(request.into_body(), MAX_BODY)).await;
+    let body =
+        read.map_err(|_elapsed| RestError::TimedOut)?.map_err(|error| ControlError::invalid(&error))?;
+    serde_json::from_slice(if body.is_empty() { b"{}" } else { &body })
+        .map_err(|error| ControlError::invalid(&error))
+}
+
+// === impl ControlError ===
+
+impl ControlError {
+    fn invalid(reason: &dyn std::fmt::Display) -> Self {
+        Self::Invalid(reason.to_string())
+    }
+}
+
+impl From<RestError> for ControlError {
+    fn from(error: RestError) -> Self {
+        Self::Rest(error)
+    }
+}
+
+impl From<WriteFailed> for ControlError {
+    fn from(_: WriteFailed) -> Self {
+        Self::Rest(RestError::Internal)
+    }
+}
+
+impl IntoResponse for ControlError {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Invalid(reason) => problem(StatusCode::BAD_REQUEST, &reason, Timestamp::now()),
+            Self::Rest(error) => error.into_response(),
+        }
+    }
+}

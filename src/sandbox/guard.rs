@@ -1,0 +1,128 @@
+//! Refuses requests that a website may have caused. Every website can send requests to this machine, and with DNS rebinding it
+//! can read the responses. A browser then names another host, or another origin.
+//!
+//! Strict sandboxes also refuse headers that the API does not know.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::header::{HOST, ORIGIN};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, StatusCode};
+use jiff::Timestamp;
+
+use crate::rest::problem;
+
+/// Headers that clients and proxies send, apart from those that begin with `accept`, `content-`, `sec-` or `x-forwarded-`.
+const KNOWN_HEADERS: [&str; 17] = [
+    "authorization",
+    "baggage",
+    "cache-control",
+    "connection",
+    "expect",
+    "forwarded",
+    "host",
+    "origin",
+    "pragma",
+    "priority",
+    "referer",
+    "te",
+    "traceparent",
+    "tracestate",
+    "transfer-encoding",
+    "upgrade-insecure-requests",
+    "user-agent",
+];
+
+const API_HEADERS: [&str; 2] = ["x-api-key", "x-company-id"];
+
+#[derive(Debug)]
+pub(super) struct Guard {
+    /// Further names of this machine, such as the name of a container.
+    pub hosts: Vec<String>,
+    /// Whether unknown headers are refused.
+    pub is_strict: bool,
+}
+
+pub(super) async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let (headers, now) = (request.headers(), Timestamp::now());
+    let Some(host) = single(headers, &HOST).filter(|host| guard.allows_host(host)) else {
+        return problem(
+            StatusCode::FORBIDDEN,
+            "The Host header names another host than this one; see --allowed-host",
+            now,
+        );
+    };
+    // Without an origin, the client is not a website.
+    if headers.contains_key(ORIGIN) && single(headers, &ORIGIN) != Some(&format!("http://{host}")) {
+        return problem(StatusCode::FORBIDDEN, "Websites cannot send requests to the sandbox", now);
+    }
+    if guard.is_strict
+        && let Some(unknown) = headers.keys().find(|name| !is_known(name))
+    {
+        return problem(StatusCode::BAD_REQUEST, &format!("The API does not know the header {unknown}"), now);
+    }
+    next.run(request).await
+}
+
+// === impl Guard ===
+
+impl Guard {
+    /// An address is no danger: rebinding needs a name.
+    fn allows_host(&self, host: &str) -> bool {
+        let Ok(authority) = host.parse::<Authority>() else { return false };
+        let name = authority.host();
+        // The parser ignores what is between an IPv6 address and a port.
+        let port = authority.port().map(|port| format!(":{port}")).unwrap_or_default();
+        if host != format!("{name}{port}") {
+            return false;
+        }
+        let name = name.trim_matches(['[', ']']);
+        let is_local = name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok();
+        is_local || self.hosts.iter().any(|it| it.eq_ignore_ascii_case(name))
+    }
+}
+
+fn is_known(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    let families = ["accept", "content-", "sec-", "x-forwarded-"];
+    KNOWN_HEADERS.contains(&name)
+        || API_HEADERS.contains(&name)
+        || families.iter().any(|family| name.starts_with(family))
+}
+
+/// The text of a header that occurs exactly once.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).into_iter();
+    values.next().filter(|_| values.next().is_none())?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_localhost_and_named_hosts_are_allowed() {
+        let guard = Guard { hosts: vec!["sandbox".to_owned()], is_strict: false };
+        for host in
+            ["127.0.0.1:8445", "[::1]:8445", "localhost", "LOCALHOST:1", "10.0.0.7:80", "sandbox:8445"]
+        {
+            assert!(guard.allows_host(host), "{host}");
+        }
+        for host in [
+            "",
+            "example.com",
+            "localhost.example.com",
+            "127.0.0.1.example.com:80",
+            "sandbox.example.com",
+            "a b",
+            "[::1].example.com",
+            "user@127.0.0.1",
+        ] {
+            assert!(!guard.allows_host(host), "{host}");
+        }
+    }
+}

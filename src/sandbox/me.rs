@@ -1,0 +1,20 @@
+//! `GET /rest/v1/me`. Woodpecker documents only that it checks an API key; the fields are those that programs of others read.
+
+use std::sync::Arc;
+
+use axum::{Extension, Json};
+use serde_json::{Value, json};
+
+use crate::rest::Account;
+
+pub(super) const PATH: &str = "/rest/v1/me";
+
+pub(super) async fn me(Extension(account): Extension<Arc<Account>>) -> Json<Value> {
+    Json(json!({
+        "firm_id": 1_000_001,
+        "firm_name": format!("Sandbox {}", account.namespace),
+        "user_email": "sandbox@example.com",
+        "user_id": 1,
+        "user_name": "Sandbox",
+    }))
+}

@@ -1,0 +1,161 @@
+//! The `OpenAPI` 3.1 document of the sandbox: that of the REST API, with the sandbox's own paths. It is generated into
+//! `docs/reference/sandbox-openapi.json`.
+
+use serde_json::{Map, Value, json};
+
+use super::me;
+use crate::rest;
+
+/// The document.
+pub fn document() -> Value {
+    let mut document = rest::document();
+    document["info"]["title"] = "Sandbox of the credentials API".into();
+    document["info"]["description"] = INFO.into();
+    if let Some(paths) = document["paths"].as_object_mut() {
+        paths.append(&mut own_paths());
+    }
+    document
+}
+
+const INFO: &str = "The credentials API in memory, for tests of its clients. Magic secrets and ids provoke answers, \
+                    which GET /sandbox/answers lists; they are not part of this description. Unknown fields and headers \
+                    are rejected only by a strict sandbox. The routes below /sandbox are ours.";
+
+fn own_paths() -> Map<String, Value> {
+    let mut paths = Map::new();
+    let mut add = |path: &str, item: Value| paths.insert(path.to_owned(), item);
+    add(me::PATH, json!({ "get": me_operation() }));
+    add(
+        "/sandbox/answers",
+        json!({ "get": get("listAnswers", "List the answers that can be provoked", &answers()) }),
+    );
+    add("/sandbox/log", json!({ "get": log() }));
+    let time = object(&json!({ "now": { "type": "string", "format": "date-time" } }), &["now"]);
+    add(
+        "/sandbox/clock",
+        json!({
+            "get": get("getClock", "Return the time of the sandbox", &time),
+            "post": post(
+                "moveClock",
+                "Set the time of the sandbox; without a field, to the time of the machine",
+                &object(
+                    &json!({
+                        "now": { "type": "string", "format": "date-time" },
+                        "advance": { "type": "string", "description": "An ISO 8601 duration, such as P30D" }
+                    }),
+                    &[],
+                ),
+                &ok("The new time", &time),
+            ),
+        }),
+    );
+    add(
+        "/sandbox/next",
+        json!({ "post": post(
+            "planAnswers",
+            "Plan answers to the next requests of the API, whatever they are",
+            &object(
+                &json!({
+                    "answer": { "type": "string", "description": "Its name in GET /sandbox/answers" },
+                    "times": { "type": "integer", "minimum": 0, "maximum": 1000, "default": 1 }
+                }),
+                &["answer"],
+            ),
+            &json!({ "204": { "description": "Planned" } }),
+        ) }),
+    );
+    add("/sandbox/reset", json!({ "post": reset() }));
+    paths
+}
+
+fn me_operation() -> Value {
+    let text = json!({ "type": "string" });
+    let fields = json!({
+        "firm_id": { "type": "integer" }, "firm_name": text, "user_email": text, "user_id": { "type": "integer" },
+        "user_name": text
+    });
+    let mut operation = get(
+        "getMe",
+        "Check an API key",
+        &object(&fields, &["firm_id", "firm_name", "user_email", "user_id", "user_name"]),
+    );
+    operation["description"] =
+        "The vendor documents the path. The fields are those that programs of others read; \
+                                their values are ours."
+            .into();
+    operation["security"] = json!([{ "apiKey": [] }]);
+    for status in ["401", "404", "405", "422", "429", "500"] {
+        operation["responses"][status] = json!({ "$ref": format!("#/components/responses/{status}") });
+    }
+    operation
+}
+
+fn answers() -> Value {
+    let text = json!({ "type": "string" });
+    let fields = json!({
+        "answer": text, "client_secret": text, "tenant_or_client_id": text,
+        "credential_id": { "type": ["integer", "null"] }, "status": text, "saved": { "type": "boolean" },
+        "source": { "enum": ["vendor", "seen", "ours"] }, "meaning": text
+    });
+    json!({ "type": "array", "items": object(&fields, &["answer", "client_secret", "status", "saved", "source"]) })
+}
+
+fn log() -> Value {
+    let text = json!({ "type": "string" });
+    let optional = json!({ "type": ["string", "null"] });
+    let entry = object(
+        &json!({
+            "number": { "type": "integer" }, "time": { "type": "string", "format": "date-time" }, "method": text,
+            "route": text, "account": optional, "status": { "type": ["integer", "null"] },
+            "took_ms": { "type": "integer" }, "answer": optional
+        }),
+        &["number", "time", "method", "route", "status"],
+    );
+    let requests = object(&json!({ "requests": { "type": "array", "items": entry } }), &["requests"]);
+    let mut operation = get("listRequests", "List requests, without their content", &requests);
+    operation["parameters"] = json!([{
+        "name": "after", "in": "query", "schema": { "type": "integer", "minimum": 0 },
+        "description": "Only requests after the one with this number"
+    }]);
+    operation
+}
+
+fn reset() -> Value {
+    let ids = object(
+        &json!({ "credential_ids": { "type": "array", "items": { "type": "integer" } } }),
+        &["credential_ids"],
+    );
+    let credentials = json!({ "type": "array", "items": { "$ref": "#/components/schemas/NewCredential" } });
+    post(
+        "reset",
+        "Remove everything, and create the credentials of the body; they may have expired",
+        &object(&json!({ "credentials": credentials }), &[]),
+        &ok("The new credentials", &ids),
+    )
+}
+
+fn object(properties: &Value, required: &[&str]) -> Value {
+    json!({
+        "type": "object", "additionalProperties": false, "properties": properties, "required": required
+    })
+}
+
+fn ok(description: &str, schema: &Value) -> Value {
+    json!({ "200": { "description": description, "content": { "application/json": { "schema": schema } } } })
+}
+
+fn get(id: &str, summary: &str, schema: &Value) -> Value {
+    json!({ "operationId": id, "summary": summary, "security": [], "responses": ok("OK", schema) })
+}
+
+fn post(id: &str, summary: &str, body: &Value, responses: &Value) -> Value {
+    let mut operation = json!({
+        "operationId": id, "summary": summary, "security": [], "responses": responses,
+        "requestBody": { "content": { "application/json": { "schema": body } } }
+    });
+    operation["responses"]["400"] = json!({
+        "description": "The body is not as described",
+        "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Problem" } } }
+    });
+    operation
+}

@@ -1,0 +1,95 @@
+//! Serves the sandbox until a signal.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::{Router, middleware};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::answer::provoke;
+use super::backend::Sandbox;
+use super::data::DEFAULT_KEY;
+use super::guard::{Guard, guard};
+use super::request_log::record;
+use super::{control, me, openapi};
+use crate::core::timing::Timing;
+use crate::http::server::{Limits, Listen, Server};
+use crate::platform;
+use crate::rest::{AppState, Credentials, ListLimit, RateLimiter, UnknownFields, routes};
+use crate::telemetry::metrics::Metrics;
+
+/// Most concurrent connections. An account has a quarter of them.
+const CONNECTIONS: usize = 1024;
+
+/// Longest request: longer than the slowest answer.
+const REQUEST: Duration = Duration::from_mins(5);
+
+/// What a sandbox is started with.
+pub(crate) struct Sandboxed {
+    pub address: SocketAddr,
+    /// Further names of this machine.
+    pub hosts: Vec<String>,
+    /// Where it keeps its data, if not only in memory.
+    pub file: Option<PathBuf>,
+    /// Whether unknown fields and headers are refused.
+    pub is_strict: bool,
+    /// Whether Woodpecker's limits are emulated.
+    pub has_limits: bool,
+}
+
+pub(crate) async fn serve(settings: Sandboxed) -> anyhow::Result<()> {
+    let timing = Timing { rest_request: REQUEST, ..Timing::STANDARD };
+    let received = platform::stop_signal().context("failed to listen for signals")?;
+    let unknown = if settings.is_strict { UnknownFields::Reject } else { UnknownFields::Ignore };
+    let sandbox = Arc::new(Sandbox::open(settings.file.as_deref(), unknown)?);
+    let listen = Listen { address: settings.address, flag: "--address", tls: None };
+    let limits = Limits { connections: CONNECTIONS, timing };
+    let server = Server::bind(listen, &limits, Arc::new(|_| ())).await?;
+    let address = server.address();
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "other hosts can use the sandbox, and its API key is public");
+    }
+    tracing::info!(%address, page = format!("http://{address}/"), api_key = DEFAULT_KEY, "serving the sandbox");
+    let writes = TaskTracker::new();
+    let router = router(&sandbox, &settings, &timing, writes.clone());
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        let signal = received.await;
+        tracing::info!(signal, "stopping");
+        stopping.cancel();
+    });
+    server.serve(router, stop).await;
+    writes.close();
+    writes.wait().await;
+    Ok(())
+}
+
+fn router(sandbox: &Arc<Sandbox>, settings: &Sandboxed, timing: &Timing, writes: TaskTracker) -> Router {
+    let credentials = Credentials {
+        backend: sandbox.clone(),
+        quota: sandbox.quota.clone(),
+        writes,
+        list_limit: ListLimit::default(),
+    };
+    let rate_limiter = settings.has_limits.then(|| Arc::new(RateLimiter::new(timing.rest_queue)));
+    let state = AppState {
+        credentials: Arc::new(credentials),
+        rate_limiter,
+        metrics: Arc::new(Metrics::new()),
+        timing: *timing,
+    };
+    let api = routes(state, openapi::document().to_string(), |state, routes| {
+        routes
+            .route(me::PATH, axum::routing::get(me::me))
+            .layer(middleware::from_fn_with_state(state, provoke))
+    });
+    let guard_state = Arc::new(Guard { hosts: settings.hosts.clone(), is_strict: settings.is_strict });
+    api.merge(control::routes(sandbox.clone()))
+        .layer(middleware::from_fn_with_state(guard_state, guard))
+        .layer(middleware::from_fn_with_state(sandbox.clone(), record))
+}
