@@ -30,4 +30,4 @@ pub(crate) use self::quota::Quota;
 pub(crate) use self::rate_limit::{ListLimit, RateLimiter};
 pub(crate) use self::records::new_record;
 pub(crate) use self::request::{NewSecret, UnknownFields, read_create};
-pub(crate) use self::router::{AppState, SharedState, router, routes};
+pub(crate) use self::router::{AppState, SharedState, json_body, router, routes};

@@ -152,7 +152,7 @@ async fn create<B: Backend>(
     account: KnownAccount,
     request: Request,
 ) -> Result<(StatusCode, Json<Credential>), RestError> {
-    let body = body(request, state.timing.rest_body).await?;
+    let body = json_body(request, state.timing.rest_body).await?;
     let backend = &state.credentials.backend;
     let create = read_create(&body, backend.now(), backend.unknown_fields())?;
     drop(body);
@@ -167,7 +167,7 @@ async fn update<B: Backend>(
     request: Request,
 ) -> Result<Json<Credential>, RestError> {
     let id = parse_id(id)?;
-    let body = body(request, state.timing.rest_body).await?;
+    let body = json_body(request, state.timing.rest_body).await?;
     let backend = &state.credentials.backend;
     let update = read_update(&body, backend.now(), backend.unknown_fields())?;
     drop(body);
@@ -189,7 +189,7 @@ fn parse_id(path: Result<Path<String>, PathRejection>) -> Result<i64, RestError>
 }
 
 /// Reads a JSON body, with limits on time and length.
-async fn body(request: Request<Body>, timeout: Duration) -> Result<Bytes, RestError> {
+pub async fn json_body(request: Request<Body>, timeout: Duration) -> Result<Bytes, RestError> {
     if !is_json(request.headers()) || request.headers().contains_key(CONTENT_ENCODING) {
         return Err(RestError::UnsupportedMediaType);
     }

@@ -10,14 +10,15 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, stream};
 use http::header::CONTENT_LENGTH;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt;
 
 use super::backend::Sandbox;
 use super::magic::{self, Effect, Magic};
+use super::mailboxes;
 use crate::api::{ClientId, TenantId};
 use crate::http::server::ConnectionSlot;
-use crate::rest::{NewSecret, RestError, SharedState};
+use crate::rest::{Account, NewSecret, RestError, SharedState};
 
 tokio::task_local! {
     /// The answer that the verification of the current request has chosen.
@@ -37,16 +38,34 @@ pub(super) fn verify(tenant: &TenantId, client: &ClientId, secret: &NewSecret) -
         .or_else(|| magic::by_guid(client.as_str()))
         .or_else(|| magic::by_guid(tenant.as_str()));
     let Some(magic) = found else { return Ok(()) };
-    // Outside a request, nothing is provoked.
-    let _not_a_request = CHOSEN.try_with(|chosen| chosen.set(Some(magic)));
+    choose(magic);
     // The error itself is replaced by the answer.
     if magic.is_saved { Ok(()) } else { Err(RestError::Internal) }
+}
+
+/// Chooses the answer to the current request.
+pub(super) fn choose(magic: &'static Magic) {
+    // Outside a request, nothing is provoked.
+    let _not_a_request = CHOSEN.try_with(|chosen| chosen.set(Some(magic)));
+}
+
+/// The answer to a request that deletes a credential which a mailbox uses.
+fn in_use(sandbox: &Sandbox, request: &Request) -> Option<&'static Magic> {
+    let account =
+        request.extensions().get::<Arc<Account>>().filter(|_| request.method() == Method::DELETE)?;
+    let id = request.uri().path().rsplit('/').next()?.parse().ok()?;
+    let is_used = sandbox.view(|data| mailboxes::uses(data, &account.namespace, id));
+    is_used.then(|| magic::by_name("in-use")).flatten()
 }
 
 /// Replaces the response to a request that has a magic value, or for which an answer is planned.
 pub(super) async fn provoke(state: SharedState<Arc<Sandbox>>, request: Request, next: Next) -> Response {
     let slot = request.extensions().get::<Arc<ConnectionSlot>>().cloned();
-    let planned = state.credentials.backend.take_planned().or_else(|| magic::by_path(request.uri().path()));
+    let sandbox = &state.credentials.backend;
+    let planned = sandbox
+        .take_planned()
+        .or_else(|| magic::by_path(request.uri().path()))
+        .or_else(|| in_use(sandbox, &request));
     if let Some(magic) = planned.filter(|it| !it.is_saved) {
         return answer(magic, Response::default(), slot).await;
     }

@@ -4,15 +4,16 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
+use http::HeaderValue;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use parking_lot::Mutex;
 
-use super::answer;
 use super::data::Data;
 use super::file::{FileError, StateFile};
 use super::magic::Magic;
 use super::request_log::RequestLog;
+use super::{agency, answer};
 use crate::api::{ClientId, SealedGraphCredential, TenantId};
 use crate::core::error_chain::chain;
 use crate::rest::{Account, Backend, NewSecret, Quota, RestError, UnknownFields};
@@ -54,6 +55,10 @@ impl Sandbox {
 
     pub fn has_file(&self) -> bool {
         self.file.is_some()
+    }
+
+    pub fn view<T>(&self, view: impl FnOnce(&Data) -> T) -> T {
+        view(&self.data.lock())
     }
 
     /// Changes the data, and writes them to the file. If either fails, nothing is changed.
@@ -176,6 +181,10 @@ pub(super) fn insert(
 impl Backend for Arc<Sandbox> {
     fn authenticate(&self, key: &[u8]) -> Option<Arc<Account>> {
         self.data.lock().account(key)
+    }
+
+    fn company(&self, account: &Account, company: &HeaderValue) -> Result<Arc<Account>, RestError> {
+        self.view(|data| agency::account(data, account, company)).map(Arc::new)
     }
 
     fn unknown_fields(&self) -> UnknownFields {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use axum::body::to_bytes;
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::{StatusCode, Uri};
@@ -15,11 +14,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::backend::{Sandbox, WriteFailed, insert};
+use super::backend::{Sandbox, insert};
 use super::data::{Data, MAIN_ACCOUNT};
+use super::error::SandboxError;
 use super::magic::{self, ANSWERS};
 use super::page;
-use crate::rest::{Backend, RestError, UnknownFields, new_record, problem, read_create};
+use crate::rest::{Backend, RestError, UnknownFields, new_record, read_create};
 
 /// Longest body, in bytes.
 const MAX_BODY: usize = 1 << 20;
@@ -31,14 +31,6 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_PLANNED: usize = 1000;
 
 type Shared = State<Arc<Sandbox>>;
-
-/// An error of these routes.
-pub(super) enum ControlError {
-    /// The body is not as documented; with the reason.
-    Invalid(String),
-    /// The error of the API.
-    Rest(RestError),
-}
 
 pub(super) fn routes(sandbox: Arc<Sandbox>) -> Router {
     Router::new()
@@ -57,9 +49,10 @@ async fn answers() -> Json<Value> {
 }
 
 /// The entries of the request log after the number in the query `after`.
-async fn log(State(sandbox): Shared, uri: Uri) -> Json<Value> {
-    let after = query(&uri, "after").and_then(|text| text.parse().ok()).unwrap_or_default();
-    Json(json!({ "requests": sandbox.log.after(after) }))
+async fn log(State(sandbox): Shared, uri: Uri) -> Result<Json<Value>, SandboxError> {
+    let after = query(&uri, "after").unwrap_or("0").parse();
+    let after = after.map_err(|error| SandboxError::invalid(&error))?;
+    Ok(Json(json!({ "requests": sandbox.log.after(after) })))
 }
 
 /// The value of a parameter of the query, which needs no decoding.
@@ -81,15 +74,15 @@ struct Clock {
     advance: Option<jiff::Span>,
 }
 
-async fn move_clock(state: Shared, request: Request) -> Result<Json<Value>, ControlError> {
+async fn move_clock(state: Shared, request: Request) -> Result<Json<Value>, SandboxError> {
     let Clock { now, advance } = body(request).await?;
     let machine = Timestamp::now();
     state.change(|data| {
         let target = match (now, advance) {
-            (Some(_), Some(_)) => return Err(ControlError::invalid(&"specify now or advance, not both")),
+            (Some(_), Some(_)) => return Err(SandboxError::invalid(&"specify now or advance, not both")),
             (Some(now), None) => now,
             (None, Some(advance)) => {
-                later(data.now(), advance).map_err(|error| ControlError::invalid(&error))?
+                later(data.now(), advance).map_err(|error| SandboxError::invalid(&error))?
             }
             (None, None) => {
                 data.clock_offset = 0;
@@ -98,7 +91,7 @@ async fn move_clock(state: Shared, request: Request) -> Result<Json<Value>, Cont
         };
         // Rounded up, so that the time is reached at once.
         let offset = target.duration_since(machine).as_millis() + 1;
-        data.clock_offset = i64::try_from(offset).map_err(|error| ControlError::invalid(&error))?;
+        data.clock_offset = i64::try_from(offset).map_err(|error| SandboxError::invalid(&error))?;
         Ok(())
     })?;
     Ok(clock(state).await)
@@ -119,14 +112,14 @@ struct Plan {
     times: Option<usize>,
 }
 
-async fn plan(State(sandbox): Shared, request: Request) -> Result<StatusCode, ControlError> {
+async fn plan(State(sandbox): Shared, request: Request) -> Result<StatusCode, SandboxError> {
     let Plan { answer, times } = body(request).await?;
     let found = magic::by_name(&answer);
     let magic =
-        found.ok_or_else(|| ControlError::invalid(&"no answer has this name; see /sandbox/answers"))?;
+        found.ok_or_else(|| SandboxError::invalid(&"no answer has this name; see /sandbox/answers"))?;
     let times = times.unwrap_or(1);
     if times > MAX_PLANNED {
-        return Err(ControlError::invalid(&format!("at most {MAX_PLANNED} answers can be planned")));
+        return Err(SandboxError::invalid(&format!("at most {MAX_PLANNED} answers can be planned")));
     }
     sandbox.plan(magic, times);
     Ok(StatusCode::NO_CONTENT)
@@ -142,12 +135,12 @@ struct Seed {
 }
 
 /// Removes everything, and creates the credentials of the body.
-async fn reset(State(sandbox): Shared, request: Request) -> Result<Json<Value>, ControlError> {
+async fn reset(State(sandbox): Shared, request: Request) -> Result<Json<Value>, SandboxError> {
     let Seed { credentials } = body(request).await?;
     let mut data = Data::initial();
     let mut ids = Vec::new();
     for (at, credential) in credentials.iter().enumerate() {
-        let invalid = |error: RestError| ControlError::invalid(&format!("credentials[{at}]: {error:?}"));
+        let invalid = |error: RestError| SandboxError::invalid(&format!("credentials[{at}]: {error:?}"));
         let body = credential.to_string();
         // It may have expired already.
         let create = read_create(body.as_bytes(), Timestamp::MIN, UnknownFields::Reject).map_err(invalid)?;
@@ -161,39 +154,10 @@ async fn reset(State(sandbox): Shared, request: Request) -> Result<Json<Value>, 
 }
 
 /// Reads a JSON body of any content type; an empty one counts as an empty object.
-async fn body<T: DeserializeOwned>(request: Request) -> Result<T, ControlError> {
+async fn body<T: DeserializeOwned>(request: Request) -> Result<T, SandboxError> {
     let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(request.into_body(), MAX_BODY)).await;
     let body =
-        read.map_err(|_elapsed| RestError::TimedOut)?.map_err(|error| ControlError::invalid(&error))?;
+        read.map_err(|_elapsed| RestError::TimedOut)?.map_err(|error| SandboxError::invalid(&error))?;
     serde_json::from_slice(if body.is_empty() { b"{}" } else { &body })
-        .map_err(|error| ControlError::invalid(&error))
-}
-
-// === impl ControlError ===
-
-impl ControlError {
-    fn invalid(reason: &dyn std::fmt::Display) -> Self {
-        Self::Invalid(reason.to_string())
-    }
-}
-
-impl From<RestError> for ControlError {
-    fn from(error: RestError) -> Self {
-        Self::Rest(error)
-    }
-}
-
-impl From<WriteFailed> for ControlError {
-    fn from(_: WriteFailed) -> Self {
-        Self::Rest(RestError::Internal)
-    }
-}
-
-impl IntoResponse for ControlError {
-    fn into_response(self) -> Response {
-        match self {
-            Self::Invalid(reason) => problem(StatusCode::BAD_REQUEST, &reason, Timestamp::now()),
-            Self::Rest(error) => error.into_response(),
-        }
-    }
+        .map_err(|error| SandboxError::invalid(&error))
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::agency::{self, Company};
+use super::mailboxes::Mailbox;
 use crate::api::SealedGraphCredential;
 use crate::rest::Account;
 
@@ -27,6 +29,11 @@ pub(super) struct Data {
     /// How far the sandbox's clock is ahead of the machine's, in milliseconds.
     pub clock_offset: i64,
     pub api_keys: Vec<ApiKey>,
+    pub companies: Vec<Company>,
+    /// The mailboxes of each account.
+    pub mailboxes: BTreeMap<String, Vec<Mailbox>>,
+    /// The id of the newest mailbox.
+    pub last_mailbox: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,7 +54,15 @@ impl Data {
             account: MAIN_ACCOUNT.to_owned(),
             label: "default".to_owned(),
         };
-        Self { records: BTreeMap::new(), resource_version: 0, clock_offset: 0, api_keys: vec![key] }
+        Self {
+            records: BTreeMap::new(),
+            resource_version: 0,
+            clock_offset: 0,
+            api_keys: std::iter::once(key).chain(agency::initial_keys()).collect(),
+            companies: agency::initial(),
+            mailboxes: BTreeMap::new(),
+            last_mailbox: 444_443,
+        }
     }
 
     /// The time of the sandbox.

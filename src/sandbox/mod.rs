@@ -3,13 +3,16 @@
 //!
 //! Only `cli` uses this module, so `run` and `serve` cannot verify secrets as the sandbox does.
 
+mod agency;
 mod answer;
 mod backend;
 mod control;
 mod data;
+mod error;
 mod file;
 mod guard;
 mod magic;
+mod mailboxes;
 mod me;
 mod openapi;
 mod page;

@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
+mod neighbors;
+
 use super::me;
 use crate::rest;
 
@@ -12,6 +14,7 @@ pub fn document() -> Value {
     document["info"]["title"] = "Sandbox of the credentials API".into();
     document["info"]["description"] = INFO.into();
     if let Some(paths) = document["paths"].as_object_mut() {
+        paths.append(&mut neighbors::paths());
         paths.append(&mut own_paths());
     }
     document
@@ -83,6 +86,11 @@ fn me_operation() -> Value {
         "The vendor documents the path. The fields are those that programs of others read; \
                                 their values are ours."
             .into();
+    authenticated(operation)
+}
+
+/// The operation with the API key, and the errors that come with it.
+fn authenticated(mut operation: Value) -> Value {
     operation["security"] = json!([{ "apiKey": [] }]);
     for status in ["401", "404", "405", "422", "429", "500"] {
         operation["responses"][status] = json!({ "$ref": format!("#/components/responses/{status}") });
@@ -113,6 +121,7 @@ fn log() -> Value {
     );
     let requests = object(&json!({ "requests": { "type": "array", "items": entry } }), &["requests"]);
     let mut operation = get("listRequests", "List requests, without their content", &requests);
+    operation["responses"]["400"] = bad_request();
     operation["parameters"] = json!([{
         "name": "after", "in": "query", "schema": { "type": "integer", "minimum": 0 },
         "description": "Only requests after the one with this number"
@@ -153,9 +162,13 @@ fn post(id: &str, summary: &str, body: &Value, responses: &Value) -> Value {
         "operationId": id, "summary": summary, "security": [], "responses": responses,
         "requestBody": { "content": { "application/json": { "schema": body } } }
     });
-    operation["responses"]["400"] = json!({
-        "description": "The body is not as described",
-        "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Problem" } } }
-    });
+    operation["responses"]["400"] = bad_request();
     operation
+}
+
+fn bad_request() -> Value {
+    json!({
+        "description": "The request is not as described",
+        "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Problem" } } }
+    })
 }

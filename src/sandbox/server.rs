@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use axum::routing::{get, post};
 use axum::{Router, middleware};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,7 +16,7 @@ use super::backend::Sandbox;
 use super::data::DEFAULT_KEY;
 use super::guard::{Guard, guard};
 use super::request_log::record;
-use super::{control, me, openapi};
+use super::{agency, control, mailboxes, me, openapi};
 use crate::core::timing::Timing;
 use crate::http::server::{Limits, Listen, Server};
 use crate::platform;
@@ -85,7 +86,12 @@ fn router(sandbox: &Arc<Sandbox>, settings: &Sandboxed, timing: &Timing, writes:
     };
     let api = routes(state, openapi::document().to_string(), |state, routes| {
         routes
-            .route(me::PATH, axum::routing::get(me::me))
+            .route(me::PATH, get(me::me))
+            .route(mailboxes::MAILBOXES, get(mailboxes::list))
+            .route(mailboxes::BULK, post(mailboxes::connect))
+            .route(agency::COMPANIES, get(agency::companies))
+            .route(agency::API_KEYS, get(agency::api_keys).post(agency::create_api_key))
+            .route(agency::EMAIL_ACCOUNTS, get(agency::email_accounts))
             .layer(middleware::from_fn_with_state(state, provoke))
     });
     let guard_state = Arc::new(Guard { hosts: settings.hosts.clone(), is_strict: settings.is_strict });

@@ -5,6 +5,7 @@ mod beside;
 mod documented;
 mod guard;
 mod hostile;
+mod neighbors;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
