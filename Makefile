@@ -20,8 +20,8 @@ help:
 	@echo 'make vectors    checks the test vectors of the envelope with libsodium'
 	@echo 'make fuzz       TIME=60 seconds of fuzzing for each reader of stored data and of responses'
 	@echo 'make openmetrics  parses /metrics with the Python parser of OpenMetrics'
-	@echo 'make samples    the vendor'"'"'s samples against our REST API, in five languages'
-	@echo 'make contract   docs/reference/openapi.json against the running REST API; EXAMPLES=50, SEED=1'
+	@echo 'make samples    the vendor'"'"'s samples against our REST API and the sandbox, in five languages'
+	@echo 'make contract   the OpenAPI descriptions against the running REST API and sandbox; EXAMPLES=50, SEED=1'
 	@echo 'make bench      measures operator and REST API beside bare programs with the same requests; SCENARIOS=store,restart N=1000'
 	@echo 'make test-all   make test, then openmetrics, samples and contract, which need more than Rust'
 	@echo 'make pictures   draws the pictures of the dashboard for the docs'
@@ -132,7 +132,7 @@ AXIOS = 1.21.1
 bench: control-plane
 	$(CARGO) test --package graph-credential-operator --test bench --profile scale -- --nocapture --exact figures
 
-# Checks the REST API against its OpenAPI description with schemathesis. Needs Python, and a network the first time.
+# Checks the REST API and the sandbox against their OpenAPI descriptions with schemathesis. Needs Python, and a network the first time.
 # CONTRACT_REPORT=docs/evidence/rest-contract.md keeps the result.
 contract: assets
 	@CONTRACT_PYTHON="$$(tools/venv contract tests/contract/requirements.txt)" \

@@ -17,6 +17,7 @@ mod records;
 mod request;
 mod router;
 
+pub(crate) use self::access_log::ITEM;
 pub(crate) use self::api_keys::Account;
 pub use self::api_keys::ApiKeys;
 pub(crate) use self::auth::{ApiKeysRef, Authenticator};

@@ -6,13 +6,14 @@ use serde_json::{Map, Value, json};
 mod neighbors;
 
 use super::me;
-use crate::rest;
+use crate::rest::{self, ITEM};
 
 /// The document.
 pub fn document() -> Value {
     let mut document = rest::document();
     document["info"]["title"] = "Sandbox of the credentials API".into();
     document["info"]["description"] = INFO.into();
+    document["paths"][ITEM]["delete"]["responses"]["409"] = in_use();
     if let Some(paths) = document["paths"].as_object_mut() {
         paths.append(&mut neighbors::paths());
         paths.append(&mut own_paths());
@@ -23,6 +24,15 @@ pub fn document() -> Value {
 const INFO: &str = "The credentials API in memory, for tests of its clients. Magic secrets and ids provoke answers, \
                     which GET /sandbox/answers lists; they are not part of this description. Unknown fields and headers \
                     are rejected only by a strict sandbox. The routes below /sandbox are ours.";
+
+/// The vendor says that the credential is not deleted, and not how it answers.
+fn in_use() -> Value {
+    let message = json!({ "const": "CREDENTIAL_IN_USE" });
+    json!({
+        "description": "A mailbox uses the credential. The status and the constant are ours",
+        "content": { "application/json": { "schema": object(&json!({ "message": message }), &["message"]) } }
+    })
+}
 
 fn own_paths() -> Map<String, Value> {
     let mut paths = Map::new();

@@ -1,10 +1,11 @@
-//! The REST API from the outside: the vendor's own samples, and the OpenAPI description against the running
+//! The REST API from the outside: the vendor's own samples, and the `OpenAPI` description against the running
 //! server. Both need programs beyond Rust and are run by name: `make samples`, `make contract`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 #[allow(dead_code, unused_imports)]
 #[path = "../integration/harness/mod.rs"]
 mod harness;
+mod sandbox;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -103,13 +104,13 @@ fn run(command: &mut Command) -> Output {
 }
 
 /// The samples of the vendor's pages with only address and API key changed, and the command for each.
-fn samples(dir: &Path) -> Vec<(&'static str, &'static str, Command)> {
+fn samples(dir: &Path, key: &str) -> Vec<(&'static str, &'static str, Command)> {
     let mut python = Command::new(tools("CONTRACT_PYTHON").join("bin/python"));
     python.arg("sample.py");
     let mut node = Command::new("node");
     node.arg("sample.js").env("NODE_PATH", tools("CONTRACT_NODE").join("node_modules"));
     let mut php = Command::new("php");
-    php.arg("sample.php").env("WOODPECKER_API_KEY", KEY);
+    php.arg("sample.php").env("WOODPECKER_API_KEY", key);
     fs::create_dir_all(dir.join("vendor")).unwrap();
     // What Composer would write; Debian's package has its own loader.
     fs::write(dir.join("vendor/autoload.php"), "<?php require '/usr/share/php/GuzzleHttp/autoload.php';\n")
@@ -127,30 +128,47 @@ fn samples(dir: &Path) -> Vec<(&'static str, &'static str, Command)> {
     ]
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn samples_of_the_vendor_run_unchanged() {
-    let (env, server, base) = serve().await;
-    let dir = env.cluster.dir().join("samples");
-    fs::create_dir_all(&dir).unwrap();
-    let selected: Vec<_> = samples(&dir).into_iter().filter(|(program, ..)| is_requested(program)).collect();
+/// The selected samples. Each of their programs must be installed.
+fn selected_samples(dir: &Path, key: &str) -> Vec<(&'static str, &'static str, Command)> {
+    fs::create_dir_all(dir).unwrap();
+    let selected: Vec<_> =
+        samples(dir, key).into_iter().filter(|(program, ..)| is_requested(program)).collect();
     let missing: Vec<_> =
         selected.iter().map(|(program, ..)| *program).filter(|it| version(it).is_none()).collect();
     assert!(
         missing.is_empty(),
         "not installed: {missing:?}. Install them, or name those to be run: SAMPLES='curl python3'"
     );
+    selected
+}
+
+/// Runs a sample against the server at `base`; returns the credential that it prints.
+fn run_sample(
+    dir: &Path,
+    (base, key): (&str, &str),
+    (program, file, mut command): (&str, &str, Command),
+    log: impl Fn() -> String,
+) -> String {
+    let text = fs::read_to_string(here().join("samples").join(file)).unwrap();
+    fs::write(dir.join(file), text.replace(VENDOR, base).replace("{YOUR_API_KEY}", key)).unwrap();
+    let output = run(command.current_dir(dir).env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1"));
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && stdout.contains("credential_id"),
+        "{program}: {stdout}\n{stderr}\n{}",
+        log()
+    );
+    stdout.into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn samples_of_the_vendor_run_unchanged() {
+    let (env, server, base) = serve().await;
+    let dir = env.cluster.dir().join("samples");
     let mut rows = String::new();
-    for (at, (program, file, mut command)) in selected.into_iter().enumerate() {
-        let text = fs::read_to_string(here().join("samples").join(file)).unwrap();
-        fs::write(dir.join(file), text.replace(VENDOR, &base).replace("{YOUR_API_KEY}", KEY)).unwrap();
-        let output = run(command.current_dir(&dir).env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1"));
-        let (stdout, stderr) =
-            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(
-            output.status.success() && stdout.contains("credential_id"),
-            "{program}: {stdout}\n{stderr}\n{}",
-            server.log()
-        );
+    for (at, (program, file, command)) in selected_samples(&dir, KEY).into_iter().enumerate() {
+        let sample = (program, file, command);
+        let stdout = run_sample(&dir, (&base, KEY), sample, || server.log());
         let records: Vec<SealedGraphCredential> = env.api().list(&ListParams::default()).await.unwrap().items;
         assert_eq!(records.len(), at + 1, "{program} has created one");
         assert!(records.iter().all(|record| record.spec.name == "MS Graph app"));
@@ -173,20 +191,14 @@ fn samples_report(rows: &str) -> String {
     )
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_openapi_description_matches_the_running_server() {
-    let (env, server, base) = serve().await;
-    // Microsoft issues a token for every invented app, so that requests after a create are tested too.
-    let token =
-        json!({"token_type": "Bearer", "expires_in": 3599, "access_token": "e30.e30.e30"}).to_string();
-    let is_json = vec![("content-type".to_owned(), "application/json".to_owned())];
-    env.entra.fail_always(Fault::Status(200, token, is_json));
+/// schemathesis with all of its checks, against a server that serves its own description.
+fn schemathesis(config: &str, base: &str, key: &str) -> Command {
     let examples = std::env::var("EXAMPLES").unwrap_or_else(|_| "50".into());
     let seed = std::env::var("SEED").unwrap_or_else(|_| "1".into());
     let mut command = Command::new(tools("CONTRACT_PYTHON").join("bin/schemathesis"));
-    command.arg("--config-file").arg(here().join("schemathesis.toml"));
-    command.args(["run", &format!("{base}/openapi.json"), "--url", &base]);
-    command.args(["--header", &format!("x-api-key: {KEY}"), "--seed", &seed, "--max-examples", &examples]);
+    command.arg("--config-file").arg(here().join(config));
+    command.args(["run", &format!("{base}/openapi.json"), "--url", base]);
+    command.args(["--header", &format!("x-api-key: {key}"), "--seed", &seed, "--max-examples", &examples]);
     command.args([
         "--checks",
         "all",
@@ -197,8 +209,19 @@ async fn the_openapi_description_matches_the_running_server() {
         "false",
     ]);
     command.env("SCHEMATHESIS_HOOKS", "hooks").env("PYTHONPATH", here()).env("PYTHONDONTWRITEBYTECODE", "1");
-    command.env("CONTRACT_ADDRESS", &base).env("CONTRACT_KEY", KEY);
-    let output = run(command.current_dir(env.cluster.dir()).env("NO_PROXY", "127.0.0.1"));
+    command.env("CONTRACT_ADDRESS", base).env("CONTRACT_KEY", key).env("NO_PROXY", "127.0.0.1");
+    command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_openapi_description_matches_the_running_server() {
+    let (env, server, base) = serve().await;
+    // Microsoft issues a token for every invented app, so that requests after a create are tested too.
+    let token =
+        json!({"token_type": "Bearer", "expires_in": 3599, "access_token": "e30.e30.e30"}).to_string();
+    let is_json = vec![("content-type".to_owned(), "application/json".to_owned())];
+    env.entra.fail_always(Fault::Status(200, token, is_json));
+    let output = run(schemathesis("schemathesis.toml", &base, KEY).current_dir(env.cluster.dir()));
     let stdout = String::from_utf8_lossy(&output.stdout);
     println!("{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(!server.log().contains("panicked"), "{}", server.log());
