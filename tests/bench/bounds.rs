@@ -47,7 +47,8 @@ const OF_ONE: [(To, Option<usize>, &str, Bound); 10] = [
 ];
 
 /// Bounds for other scenarios.
-const OF_OTHERS: [(&str, Bound); 14] = [
+const OF_OTHERS: [(&str, Bound); 15] = [
+    ("sandbox/ratio/per_second", Least(0.6)),
     ("fat/added_mib", Most(16.0)),
     ("queue/idle_percent", Most(5.0)),
     ("queue/most_at_a_time", Most(1.0)),

@@ -106,7 +106,7 @@ impl Floor {
     /// Processes one object.
     pub async fn reconcile(&self, object: &MicrosoftGraphCredential) {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
-        let secret = secrets.get(&object.spec.secret_ref.name).await.unwrap();
+        let secret = secrets.get(&object.spec.secret_ref.as_ref().unwrap().name).await.unwrap();
         let secret = String::from_utf8(secret.data.unwrap()["client_secret"].0.clone()).unwrap();
         self.token(object, &secret).await;
         match self.to {

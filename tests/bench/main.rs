@@ -29,6 +29,7 @@ mod proc;
 mod processes;
 mod report;
 mod rest;
+mod sandbox;
 mod settled;
 mod table;
 
@@ -60,6 +61,9 @@ async fn figures() {
     }
     if plan.has(Scenario::Rest) {
         rest::measure(&plan, &mut figures).await;
+    }
+    if plan.has(Scenario::Sandbox) {
+        sandbox::measure(&plan, &mut figures).await;
     }
     if let Some(folder) = &plan.report {
         let folder = kit::workspace().join(folder);

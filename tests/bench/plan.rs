@@ -27,6 +27,7 @@ pub enum Scenario {
     Beside,
     Hostile,
     Rest,
+    Sandbox,
 }
 
 /// The selected measurements.
@@ -42,7 +43,7 @@ pub struct Plan {
     pub report: Option<PathBuf>,
 }
 
-const ALL: [(&str, Scenario); 12] = [
+const ALL: [(&str, Scenario); 13] = [
     ("store", Scenario::To(To::Store)),
     ("woodpecker", Scenario::To(To::Woodpecker)),
     ("restart", Scenario::Restart),
@@ -55,10 +56,11 @@ const ALL: [(&str, Scenario); 12] = [
     ("beside", Scenario::Beside),
     ("hostile", Scenario::Hostile),
     ("rest", Scenario::Rest),
+    ("sandbox", Scenario::Sandbox),
 ];
 
 /// The default: everything that takes twenty minutes in total.
-const USUAL: &str = "store,woodpecker,restart,rotation,idle,fat,queue,rest";
+const USUAL: &str = "store,woodpecker,restart,rotation,idle,fat,queue,rest,sandbox";
 
 /// The size of most installations, and so the size for scenarios with a single size.
 const MOST_HAVE: usize = 1000;

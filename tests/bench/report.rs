@@ -56,6 +56,12 @@ The rounds alternate between the two programs. A POST makes four requests: a tok
 the record's status. A GET lists all records of the account, page by page.
 ";
 
+const SANDBOX: &str = "`sandbox --no-limits` beside a bare axum handler that parses the same body, keeps it in a map and
+answers the same bytes, without API keys, checks, encryption and request log. 16 open connections send POST requests,
+and the rounds alternate between the two programs. The start is the time from the start of the process to the first
+answer.
+";
+
 /// Writes all files.
 pub fn write(folder: &Path, kept: &Kept) {
     std::fs::create_dir_all(folder.join("images")).unwrap();
@@ -107,6 +113,7 @@ fn page(kept: &Kept) -> String {
     page += &afterwards(figures);
     page += &others(figures);
     page += &format!("\n## REST API\n\n{REST}\n{}", rest(figures));
+    page += &format!("\n## Sandbox\n\n{SANDBOX}\n{}", sandbox(figures));
     page += "\n## Bounds\n\n";
     for (line, holds) in bounds::hold(figures) {
         page += &format!("- {}{line}\n", if holds { "" } else { "**not met:** " });
@@ -312,4 +319,16 @@ fn rest(figures: &Figures) -> String {
         }
     }
     table("request", &columns, rows.into_iter(), figures)
+}
+
+fn sandbox(figures: &Figures) -> String {
+    let columns = [
+        ("requests per second", "sandbox/per_second"),
+        ("bare axum handler", "bare/per_second"),
+        ("ratio", "ratio/per_second"),
+        ("start ms", "start_p50_ms"),
+        ("MiB after the start", "start_mib"),
+        ("peak MiB", "sandbox/peak_mib"),
+    ];
+    table("", &columns, std::iter::once((String::new(), "sandbox/".to_owned())), figures)
 }
