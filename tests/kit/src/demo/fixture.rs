@@ -52,7 +52,7 @@ pub(super) struct Fixture {
     pub(super) entra: Entra,
     pub(super) graph: Graph,
     pub(super) woodpecker: Sandbox,
-    program: PathBuf,
+    pub(super) program: PathBuf,
     client: Client,
     operator: Process,
 }

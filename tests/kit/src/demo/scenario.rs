@@ -1,6 +1,7 @@
-//! The steps of the demo: from apply to delete, to the store and to rotation, each with the manifest, the
-//! visible result, and the checks.
+//! The steps of the demo: from apply to delete, to the store, to rotation and to the sandbox, each with the
+//! manifest, the visible result, and the checks.
 
+mod in_memory;
 mod rotation;
 
 use std::time::Duration;
@@ -51,6 +52,7 @@ pub(super) async fn run(fixture: &Fixture, screen: &Screen) -> bool {
     runner
         .step("rotation: the operator creates the client secret, and replaces it", Runner::rotate_at_entra)
         .await;
+    runner.step("sandbox: the same API in memory, with answers on demand", Runner::in_memory).await;
     runner.summary()
 }
 
