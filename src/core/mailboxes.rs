@@ -59,6 +59,9 @@ pub fn normalized(address: &str) -> String {
     address.trim().to_lowercase()
 }
 
+/// Longest address, in bytes. Longer texts are none.
+const MAX_ADDRESS: usize = 320;
+
 // === impl Signals ===
 
 impl Signals<'_> {
@@ -81,7 +84,8 @@ impl Mailboxes {
     /// Adds an object. One without an address counts as a mailbox of its own.
     pub fn add(&mut self, id: i64, address: Option<&str>, state: MailboxState) {
         // No address begins with '#'.
-        let key = address.map(normalized).filter(|address| address.contains('@'));
+        let is_address = |address: &&str| address.contains('@') && address.len() <= MAX_ADDRESS;
+        let key = address.filter(is_address).map(normalized);
         match self.by_address.entry(key.unwrap_or_else(|| format!("#{id}")).into()) {
             Entry::Vacant(new) => {
                 new.insert(Mailbox { id, state });

@@ -123,8 +123,12 @@ async fn run_within_limits<B: Backend>(
     if slot.is_some_and(|slot| !slot.assign_account(&account.namespace)) {
         return Err(RestError::TooManyRequests(Some(CONNECTION_RETRY)));
     }
-    let company = request.headers().get(COMPANY);
-    let company = company.map(|company| state.credentials.backend.company(account, company)).transpose()?;
+    let mut companies = request.headers().get_all(COMPANY).into_iter();
+    let company = companies.next().map(|company| state.credentials.backend.company(account, company));
+    let company = company.transpose()?;
+    if companies.next().is_some() {
+        return Err(ErrorCode::UnknownCompany.into());
+    }
     let account = company.as_ref().unwrap_or(account);
     let permit =
         OptionFuture::from(state.rate_limiter.as_ref().map(|limiter| limiter.acquire(&account.namespace)));

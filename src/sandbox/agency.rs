@@ -84,8 +84,11 @@ pub(super) fn account(data: &Data, account: &Account, company: &HeaderValue) -> 
     }
 }
 
+/// What the name of a company's account begins with.
+pub(super) const COMPANY_PREFIX: &str = "company-";
+
 fn account_of(company: i64) -> String {
-    format!("company-{company}")
+    format!("{COMPANY_PREFIX}{company}")
 }
 
 fn is_agency(account: &Account) -> bool {

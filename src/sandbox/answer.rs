@@ -62,10 +62,9 @@ fn in_use(sandbox: &Sandbox, request: &Request) -> Option<&'static Magic> {
 pub(super) async fn provoke(state: SharedState<Arc<Sandbox>>, request: Request, next: Next) -> Response {
     let slot = request.extensions().get::<Arc<ConnectionSlot>>().cloned();
     let sandbox = &state.credentials.backend;
-    let planned = sandbox
-        .take_planned()
-        .or_else(|| magic::by_path(request.uri().path()))
-        .or_else(|| in_use(sandbox, &request));
+    let planned = sandbox.take_planned().or_else(|| magic::by_path(request.uri().path()));
+    // What is used is not deleted, whatever the client sees.
+    let planned = planned.filter(|it| !it.is_saved).or(in_use(sandbox, &request)).or(planned);
     if let Some(magic) = planned.filter(|it| !it.is_saved) {
         return answer(magic, Response::default(), slot).await;
     }

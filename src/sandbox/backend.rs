@@ -88,9 +88,14 @@ impl Sandbox {
         Ok(())
     }
 
-    /// Plans answers to the next requests.
-    pub fn plan(&self, magic: &'static Magic, times: usize) {
-        self.next.lock().extend(std::iter::repeat_n(magic, times));
+    /// Plans answers to the next requests. Returns false if there would be more than `most`.
+    pub fn plan(&self, magic: &'static Magic, times: usize, most: usize) -> bool {
+        let mut next = self.next.lock();
+        let has_room = next.len().saturating_add(times) <= most;
+        if has_room {
+            next.extend(std::iter::repeat_n(magic, times));
+        }
+        has_room
     }
 
     pub fn take_planned(&self) -> Option<&'static Magic> {

@@ -30,6 +30,10 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 /// Most answers that can be planned at once.
 const MAX_PLANNED: usize = 1000;
 
+/// Times that every field of a credential can have.
+const EARLIEST: Timestamp = Timestamp::UNIX_EPOCH;
+const LATEST: Timestamp = Timestamp::constant(253_370_764_799, 0);
+
 type Shared = State<Arc<Sandbox>>;
 
 pub(super) fn routes(sandbox: Arc<Sandbox>) -> Router {
@@ -52,7 +56,8 @@ async fn answers() -> Json<Value> {
 async fn log(State(sandbox): Shared, uri: Uri) -> Result<Json<Value>, SandboxError> {
     let after = query(&uri, "after").unwrap_or("0").parse();
     let after = after.map_err(|error| SandboxError::invalid(&error))?;
-    Ok(Json(json!({ "requests": sandbox.log.after(after) })))
+    let (last, requests) = sandbox.log.after(after);
+    Ok(Json(json!({ "last": last, "requests": requests })))
 }
 
 /// The value of a parameter of the query, which needs no decoding.
@@ -89,6 +94,9 @@ async fn move_clock(state: Shared, request: Request) -> Result<Json<Value>, Sand
                 return Ok(());
             }
         };
+        if !(EARLIEST..=LATEST).contains(&target) {
+            return Err(SandboxError::invalid(&"the clock has times from 1970 to 9998"));
+        }
         // Rounded up, so that the time is reached at once.
         let offset = target.duration_since(machine).as_millis() + 1;
         data.clock_offset = i64::try_from(offset).map_err(|error| SandboxError::invalid(&error))?;
@@ -118,11 +126,11 @@ async fn plan(State(sandbox): Shared, request: Request) -> Result<StatusCode, Sa
     let magic =
         found.ok_or_else(|| SandboxError::invalid(&"no answer has this name; see /sandbox/answers"))?;
     let times = times.unwrap_or(1);
-    if times > MAX_PLANNED {
-        return Err(SandboxError::invalid(&format!("at most {MAX_PLANNED} answers can be planned")));
+    if sandbox.plan(magic, times, MAX_PLANNED) {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(SandboxError::invalid(&format!("at most {MAX_PLANNED} answers can be planned")))
     }
-    sandbox.plan(magic, times);
-    Ok(StatusCode::NO_CONTENT)
 }
 
 /// What there is after a reset.

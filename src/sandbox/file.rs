@@ -2,7 +2,7 @@
 //! because they are in the cluster, too.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -26,6 +26,8 @@ pub enum FileError {
     NoKey(PathBuf, PathBuf),
     #[error("failed to write {}", .0.display())]
     Write(PathBuf, #[source] io::Error),
+    #[error("{} is in use by another sandbox: stop it, or specify another file", .0.display())]
+    InUse(PathBuf),
     #[error("failed to generate a key")]
     Random(#[from] getrandom::Error),
     #[error("failed to serialize")]
@@ -35,6 +37,8 @@ pub enum FileError {
 #[derive(Debug)]
 pub(super) struct StateFile {
     path: PathBuf,
+    /// Locked as long as the sandbox runs, so that no other one overwrites the file.
+    _lock: File,
 }
 
 // === impl StateFile ===
@@ -42,7 +46,8 @@ pub(super) struct StateFile {
 impl StateFile {
     /// Reads the file and its key. If there is no file, both are created.
     pub fn open(path: &Path) -> Result<(Self, Keyring, Data), FileError> {
-        let (file, key_path) = (Self { path: path.to_owned() }, with_suffix(path, ".key"));
+        let file = Self { path: path.to_owned(), _lock: lock(path)? };
+        let key_path = with_suffix(path, ".key");
         let (data, key) = (read(path)?, read(&key_path)?);
         let keyring = match &key {
             Some(json) => Keyring::from_json(json)
@@ -69,6 +74,17 @@ impl StateFile {
     }
 }
 
+fn lock(path: &Path) -> Result<File, FileError> {
+    let lock_path = with_suffix(path, ".lock");
+    let opened = File::options().create(true).truncate(false).write(true).open(&lock_path);
+    let lock = opened.map_err(|error| FileError::Write(lock_path.clone(), error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(FileError::InUse(path.to_owned())),
+        Err(TryLockError::Error(error)) => Err(FileError::Write(lock_path, error)),
+    }
+}
+
 fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -78,7 +94,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let new = with_suffix(path, ".new");
+    let new = with_suffix(path, ".sandbox-new");
     let write = || {
         // Of a process that was killed.
         if let Err(error) = fs::remove_file(&new)
@@ -118,13 +134,15 @@ mod tests {
         let (file, keyring, mut data) = StateFile::open(&path).unwrap();
         data.clock_offset = 5;
         file.write(&data).unwrap();
+        assert!(matches!(StateFile::open(&path), Err(FileError::InUse(_))), "one sandbox at a time");
+        drop(file);
         let (_, read_keyring, read_data) = StateFile::open(&path).unwrap();
         assert_eq!(read_data, data);
         assert_eq!(read_keyring.primary(), keyring.primary());
         let mut names: Vec<_> =
             fs::read_dir(&folder).unwrap().map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
-        assert_eq!(names, ["state.json", "state.json.key"]);
+        assert_eq!(names, ["state.json", "state.json.key", "state.json.lock"]);
         fs::remove_dir_all(folder).unwrap();
     }
 

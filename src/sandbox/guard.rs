@@ -11,20 +11,26 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::header::{HOST, ORIGIN};
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use jiff::Timestamp;
 
 use crate::rest::problem;
 
 /// Headers that clients and proxies send, apart from those that begin with `accept`, `content-`, `sec-` or `x-forwarded-`.
-const KNOWN_HEADERS: [&str; 17] = [
+const KNOWN_HEADERS: [&str; 22] = [
     "authorization",
     "baggage",
     "cache-control",
     "connection",
+    // Browsers send those of every program on this machine.
+    "cookie",
+    "dnt",
     "expect",
     "forwarded",
     "host",
+    // Java's client asks for HTTP/2.
+    "http2-settings",
+    "keep-alive",
     "origin",
     "pragma",
     "priority",
@@ -33,9 +39,13 @@ const KNOWN_HEADERS: [&str; 17] = [
     "traceparent",
     "tracestate",
     "transfer-encoding",
+    "upgrade",
     "upgrade-insecure-requests",
     "user-agent",
 ];
+
+/// Says whether another website caused the request. Every browser sends it to this machine.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 const API_HEADERS: [&str; 2] = ["x-api-key", "x-company-id"];
 
@@ -56,8 +66,12 @@ pub(super) async fn guard(State(guard): State<Arc<Guard>>, request: Request, nex
             now,
         );
     };
-    // Without an origin, the client is not a website.
-    if headers.contains_key(ORIGIN) && single(headers, &ORIGIN) != Some(&format!("http://{host}")) {
+    let is_other_origin =
+        headers.contains_key(ORIGIN) && single(headers, &ORIGIN) != Some(&format!("http://{host}"));
+    // The request for an image or a script of another website has no origin. A link to the page may.
+    let site = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
+    let is_embedded = site.is_some_and(|site| site != b"same-origin" && site != b"none");
+    if is_other_origin || (is_embedded && request.uri().path() != "/") {
         return problem(StatusCode::FORBIDDEN, "Websites cannot send requests to the sandbox", now);
     }
     if guard.is_strict

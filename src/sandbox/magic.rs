@@ -145,7 +145,14 @@ fn usual_errors() -> Vec<Row> {
         ),
         ("not-found", 40400, Woodpecker, false, error(RestError::NotFound), "There is no such resource."),
         ("in-use", 40900, Ours, false, in_use, "An active mailbox uses the credential. The form is made up."),
-        ("too-many-requests", 42900, Woodpecker, false, error(many), "The queue of the account is full."),
+        (
+            "too-many-requests",
+            42900,
+            Woodpecker,
+            false,
+            error(many),
+            "The queue of the account is full. The body is made up.",
+        ),
         (
             "too-many-requests-retry-after",
             42901,
@@ -165,7 +172,7 @@ fn usual_errors() -> Vec<Row> {
         (
             "internal-error-saved",
             50001,
-            Woodpecker,
+            Ours,
             true,
             error(RestError::Internal),
             "The request failed after the credential was saved.",
@@ -174,7 +181,7 @@ fn usual_errors() -> Vec<Row> {
 }
 
 fn other_forms() -> Vec<Row> {
-    use Source::{Ours, Seen, Woodpecker};
+    use Source::{Ours, Seen};
     let json = |status, body| Effect::Response { status, headers: JSON, body };
     let no_addon = json(401, r#"{"title":"Unauthorized","status":401,"detail":"No API addon"}"#);
     let plan = json(401, r#"{"title":"Unauthorized","status":401,"detail":"Upgrade your plan"}"#);
@@ -191,8 +198,15 @@ fn other_forms() -> Vec<Row> {
         ("no-api-addon", 40101, Seen, false, no_addon, "The account has not booked the API."),
         ("plan-too-small", 40102, Seen, false, plan, "The account's plan does not include the API."),
         ("no-agency-addon", 40300, Seen, false, agency, "The account is not an agency."),
-        ("code-and-details", 40000, Woodpecker, false, details, "The form of other mailbox endpoints."),
-        ("conflict", 40901, Woodpecker, false, conflict, "The same form with 409. The constant is made up."),
+        (
+            "code-and-details",
+            40000,
+            Ours,
+            false,
+            details,
+            "A form that Woodpecker documents for the bulk connection of SMTP mailboxes. The constant is made up.",
+        ),
+        ("conflict", 40901, Ours, false, conflict, "The same form with 409. The constant is made up."),
         ("v1-error", 20000, Seen, false, v1, "An error in the form of version 1, with status 200."),
         ("v1-too-many-requests", 40001, Seen, false, requests, "Rate limiting in the form of version 1."),
         ("unknown-constant", 42290, Ours, false, constant, "A 422 with a constant that no client knows."),
@@ -291,13 +305,12 @@ const PAGE_INTRO: &str = "\
 
 # Answers of the sandbox
 
-The [sandbox](../tasks/sandbox.md) accepts every client secret, except the ones of this table. Each of them provokes an
-answer. The tenant id or client id in the third column does the same with any secret. A `PATCH` or `DELETE` of the
+The [sandbox](../tasks/sandbox.md) accepts every client secret. Each one of this table provokes an answer. The tenant id or client id in the third column does the same with any secret. A `PATCH` or `DELETE` of the
 credential id in the fourth column does it without a body.
 
 The source is `vendor` if Woodpecker documents the answer, and `seen` if programs of others handle it. The rest is ours:
-the operator's REST API answers so, or a client may meet it. *Saved* means that the request is carried out although the
-client does not see it.
+the operator's REST API answers so, or a client may meet it. *Saved* means that the request is carried out. The client
+does not see it, or later.
 
 | client secret | status | tenant or client id | credential id | saved | source | meaning |
 | --- | --- | --- | --- | --- | --- | --- |

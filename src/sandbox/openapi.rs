@@ -14,6 +14,10 @@ pub fn document() -> Value {
     document["info"]["title"] = "Sandbox of the credentials API".into();
     document["info"]["description"] = INFO.into();
     document["paths"][ITEM]["delete"]["responses"]["409"] = in_use();
+    document["components"]["responses"]["422"]["description"] =
+        "The request is rejected. The constants are ours, except \
+        INVALID_CLIENT_SECRET. UNKNOWN_COMPANY means that x-company-id names no company of the agency"
+            .into();
     if let Some(paths) = document["paths"].as_object_mut() {
         paths.append(&mut neighbors::paths());
         paths.append(&mut own_paths());
@@ -129,7 +133,8 @@ fn log() -> Value {
         }),
         &["number", "time", "method", "route", "status"],
     );
-    let requests = object(&json!({ "requests": { "type": "array", "items": entry } }), &["requests"]);
+    let requests = json!({ "last": { "type": "integer" }, "requests": { "type": "array", "items": entry } });
+    let requests = object(&requests, &["last", "requests"]);
     let mut operation = get("listRequests", "List requests, without their content", &requests);
     operation["responses"]["400"] = bad_request();
     operation["parameters"] = json!([{

@@ -16,7 +16,9 @@ function show(request) {
 async function update() {
   try {
     const log = await (await fetch('sandbox/log?after=' + last)).json();
-    log.requests.forEach(show);
+    // The sandbox was started again.
+    if (log.last < last) last = 0;
+    else log.requests.forEach(show);
     const clock = await (await fetch('sandbox/clock')).json();
     document.getElementById('clock').textContent = clock.now;
   } catch {

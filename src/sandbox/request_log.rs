@@ -92,9 +92,10 @@ impl Drop for Pending {
 // === impl RequestLog ===
 
 impl RequestLog {
-    /// The entries after that number.
-    pub fn after(&self, number: u64) -> Vec<Entry> {
-        self.0.lock().entries.iter().filter(|it| it.number > number).cloned().collect()
+    /// The number of the last request, and the entries after that number.
+    pub fn after(&self, number: u64) -> (u64, Vec<Entry>) {
+        let log = self.0.lock();
+        (log.last, log.entries.iter().filter(|it| it.number > number).cloned().collect())
     }
 
     /// Numbers continue, so that a page that is open sees what follows.

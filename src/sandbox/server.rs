@@ -96,6 +96,6 @@ fn router(sandbox: &Arc<Sandbox>, settings: &Sandboxed, timing: &Timing, writes:
     });
     let guard_state = Arc::new(Guard { hosts: settings.hosts.clone(), is_strict: settings.is_strict });
     api.merge(control::routes(sandbox.clone()))
-        .layer(middleware::from_fn_with_state(guard_state, guard))
         .layer(middleware::from_fn_with_state(sandbox.clone(), record))
+        .layer(middleware::from_fn_with_state(guard_state, guard))
 }

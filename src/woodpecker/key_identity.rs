@@ -62,7 +62,8 @@ fn read(body: &[u8]) -> Option<KeyIdentity> {
     let id = |id: Option<i64>| id.filter(|id| *id > 0);
     let name = |name: Option<String>| {
         let shown: String = name?.chars().filter(|letter| is_shown(*letter)).take(MAX_NAME).collect();
-        Some(shown).filter(|name| !name.is_empty())
+        // An e-mail address is personal data, and no name.
+        Some(shown).filter(|name| !name.is_empty() && !name.contains('@'))
     };
     let identity = KeyIdentity {
         firm_id: id(firm_id),

@@ -21,6 +21,9 @@ const PHRASES: [(&str, MissingPlan); 3] = [
     ("upgrade your plan", MissingPlan::Upgrade),
 ];
 
+/// What Woodpecker says about a key that is wrong, whatever else it says.
+const INVALID_KEY: &str = "invalid api key";
+
 // === impl MissingPlan ===
 
 impl MissingPlan {
@@ -29,8 +32,12 @@ impl MissingPlan {
         let body: Value = serde_json::from_slice(body).ok()?;
         let texts = [body.get("detail"), body.get("message"), body.get("title"), body.pointer("/status/msg")];
         let texts = texts.into_iter().flatten().filter_map(Value::as_str).map(str::to_lowercase);
-        let find = |text: String| PHRASES.into_iter().find(|(phrase, _)| text.contains(phrase));
-        texts.filter_map(find).map(|(_, missing)| missing).next()
+        let texts: Vec<String> = texts.collect();
+        if texts.iter().any(|text| text.contains(INVALID_KEY)) {
+            return None;
+        }
+        let find = |text: &String| PHRASES.into_iter().find(|(phrase, _)| text.contains(phrase));
+        texts.iter().filter_map(find).map(|(_, missing)| missing).next()
     }
 
     /// The words of Woodpecker.
