@@ -25,6 +25,9 @@ const PATH: &str = "/v2/mailboxes";
 /// Most objects that are read, which bounds the memory.
 const MAX_OBJECTS: usize = 100_000;
 
+/// Longest listing, in bytes. The allocator may keep the pieces that have been read for a while.
+const MAX_LISTING: usize = 64 << 20;
+
 /// Longest response that may be an error although its status says success, in bytes.
 const MAX_ERROR: usize = 64 << 10;
 
@@ -98,7 +101,12 @@ async fn read(mut response: Response, now: Timestamp) -> Result<Mailboxes, ApiEr
     }
     let (mut mailboxes, mut elements, mut objects) =
         (Mailboxes::default(), ArrayElements::default(), 0_usize);
+    let mut length = 0_usize;
     while let Some(piece) = next_piece(&mut response).await? {
+        length = length.saturating_add(piece.len());
+        if length > MAX_LISTING {
+            return Err(ApiError::Malformed(status));
+        }
         if !elements.has_begun() && !piece.trim_ascii_start().starts_with(b"[") {
             return Err(error_with_success(response, piece.to_vec()).await);
         }

@@ -77,8 +77,12 @@ impl Index {
         account: &AccountName,
         is_allowed: impl Fn(&str) -> bool,
     ) -> bool {
-        let objects = self.objects();
-        objects.credentials.find(&Key::DeletesAt(account)).any(|entry| is_allowed(&entry.name().namespace))
+        let namespaces: BTreeSet<String> = {
+            let objects = self.objects();
+            objects.credentials.find(&Key::DeletesAt(account)).map(|entry| entry.name().namespace).collect()
+        };
+        // The caller asks the index too, so it is not locked meanwhile.
+        namespaces.iter().any(|namespace| is_allowed(namespace))
     }
 
     /// The objects whose deletion deletes something at the account.
