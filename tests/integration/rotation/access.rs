@@ -202,10 +202,21 @@ async fn no_client_secret_is_created_while_the_identity_cannot_be_protected() {
     })
     .await;
     assert!(graph.history(TENANT, CLIENT).is_empty(), "{:?}", graph.history(TENANT, CLIENT));
+    // The status says so, and does not stop at what it said before.
+    let unknown = ConditionStatus::Unknown;
+    env.wait_for("sales-eu", ConditionType::RotationReady, unknown, "IdentityNotReady").await;
     proxy.end_write_failures();
     env.wait_until_ready("sales-eu").await;
-    let identity = env.api::<EntraIdentity>().get("rotator").await.unwrap();
-    assert_eq!(identity.metadata.finalizers.unwrap_or_default().len(), 1);
+    let identities = env.api::<EntraIdentity>();
+    let is_protected = || async {
+        let finalizers = identities.get("rotator").await.unwrap().metadata.finalizers.unwrap_or_default();
+        if finalizers.len() == 1 { Ok(()) } else { Err(format!("{finalizers:?}\n{}", env.log())) }
+    };
+    assert_eq!(is_protected().await, Ok(()));
+    // As after a restore.
+    let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    identities.patch("rotator", &PatchParams::default(), &patch).await.unwrap();
+    eventually("it is protected again", is_protected).await;
     assert_eq!(graph.live_secrets(TENANT, CLIENT).len(), 1);
     assert_sound(&env, &["sales-eu"]).await;
 }
