@@ -11,9 +11,8 @@ use crate::harness::{API_KEY, CLIENT, EXPIRY, TENANT, TestEnv, eventually, messa
 
 #[tokio::test]
 async fn a_ready_account_reports_its_number_of_credentials() {
-    let env = TestEnv::start().await;
     let unmanaged = Credential::new(TENANT, "00000000-0000-4000-8000-000000000001", "s", EXPIRY, "unmanaged");
-    env.woodpecker.put("agency", unmanaged);
+    let (env, _) = TestEnv::start_after(|env| env.woodpecker.put("agency", unmanaged)).await;
     env.account("fresh", json!({})).await;
     let account = env.wait_for_account("fresh", ConditionStatus::True, "Authenticated").await;
     let status = account.status.unwrap();
@@ -299,10 +298,12 @@ async fn a_missing_account_is_waited_for() {
 
 #[tokio::test]
 async fn a_list_without_its_array_is_not_treated_as_an_empty_account() {
-    let env = TestEnv::start().await;
     let external = Credential::new(TENANT, CLIENT, "external-secret", EXPIRY, "by hand");
-    env.woodpecker.put("agency", external);
-    env.woodpecker.fail_always(Op::List, Fault::ListingWithoutArray);
+    let (env, _) = TestEnv::start_after(|env| {
+        env.woodpecker.fail_always(Op::List, Fault::ListingWithoutArray);
+        env.woodpecker.put("agency", external)
+    })
+    .await;
     env.account("fresh", json!({})).await;
     env.wait_for_account("fresh", ConditionStatus::False, "WoodpeckerUnavailable").await;
     let spec = json!({"destination": {"woodpecker": {"accountRef": {"name": "fresh"}}}});

@@ -18,8 +18,7 @@ fn adoption(adoption: &Value) -> Value {
 
 #[tokio::test]
 async fn the_only_credential_of_the_app_is_adopted_and_keeps_its_name() {
-    let env = TestEnv::start().await;
-    let id = by_hand(&env);
+    let (env, id) = TestEnv::start_after(by_hand).await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     let status = env.wait_until_ready("sales-eu").await.status.unwrap();
     assert_eq!(status.credential_id, Some(id));
@@ -46,8 +45,7 @@ async fn the_only_credential_of_the_app_is_adopted_and_keeps_its_name() {
 
 #[tokio::test]
 async fn an_adopted_credential_with_ownership_is_deleted_with_the_object() {
-    let env = TestEnv::start().await;
-    by_hand(&env);
+    let (env, _) = TestEnv::start_after(by_hand).await;
     let mut spec = adoption(&json!({"takeOwnership": true}));
     spec["deletionPolicy"] = json!("Delete");
     env.credential("sales-eu", spec).await;
@@ -59,9 +57,9 @@ async fn an_adopted_credential_with_ownership_is_deleted_with_the_object() {
 
 #[tokio::test]
 async fn the_events_about_an_adopted_credential_name_the_object_for_which_it_was_created() {
-    let env = TestEnv::start().await;
     let name = "mail/of-another-cluster [k3v9x2m7qz4w]";
-    env.woodpecker.put("agency", Credential::new(TENANT, CLIENT, "old", EXPIRY, name));
+    let existing = Credential::new(TENANT, CLIENT, "old", EXPIRY, name);
+    let (env, _) = TestEnv::start_after(|env| env.woodpecker.put("agency", existing)).await;
     let mut spec = adoption(&json!({"takeOwnership": true}));
     spec["deletionPolicy"] = json!("Delete");
     env.credential("sales-eu", spec).await;
@@ -78,8 +76,7 @@ async fn the_events_about_an_adopted_credential_name_the_object_for_which_it_was
 
 #[tokio::test]
 async fn a_wrong_secret_adopts_nothing() {
-    let env = TestEnv::start().await;
-    let id = by_hand(&env);
+    let (env, id) = TestEnv::start_after(by_hand).await;
     env.secret("sales-eu-graph", &[("client_secret", "wrong"), ("secret_expires_at", EXPIRY)]).await;
     env.credential("sales-eu", json!({})).await;
     env.wait_for("sales-eu", ConditionType::Verified, ConditionStatus::False, "InvalidClientSecret").await;
@@ -89,8 +86,7 @@ async fn a_wrong_secret_adopts_nothing() {
 
 #[tokio::test]
 async fn of_several_credentials_the_named_one_is_adopted() {
-    let env = TestEnv::start().await;
-    let (one, other) = (by_hand(&env), by_hand(&env));
+    let (env, (one, other)) = TestEnv::start_after(|env| (by_hand(env), by_hand(env))).await;
     env.credential("sales-eu", json!({})).await;
     let object =
         env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AmbiguousMatch").await;
@@ -105,8 +101,7 @@ async fn of_several_credentials_the_named_one_is_adopted() {
 
 #[tokio::test]
 async fn create_only_does_not_change_an_existing_credential() {
-    let env = TestEnv::start().await;
-    let id = by_hand(&env);
+    let (env, id) = TestEnv::start_after(by_hand).await;
     env.credential("sales-eu", adoption(&json!({"policy": "CreateOnly"}))).await;
     let object =
         env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "AlreadyExists").await;
@@ -132,16 +127,17 @@ async fn adopt_only_waits_until_a_credential_exists() {
 
 #[tokio::test]
 async fn a_name_that_cannot_be_shown_is_not_put_into_the_status() {
-    let env = TestEnv::start().await;
     let names = ["sales\u{202e}eu".to_owned(), "sales\u{1b}[2Jeu".to_owned(), "x".repeat(5000)];
     let client = |number: usize| format!("00000000-0000-4000-8000-{number:012}");
-    let mut ids = Vec::new();
-    for (number, odd) in names.iter().enumerate() {
+    let put = |env: &TestEnv, (number, odd): (usize, &String)| {
         env.entra.add_app(TENANT, &client(number));
         env.entra.set_secrets(TENANT, &client(number), &["s3cret-one"]);
-        let existing = Credential::new(TENANT, &client(number), "s", EXPIRY, odd);
-        ids.push(env.woodpecker.put("agency", existing));
-    }
+        env.woodpecker.put("agency", Credential::new(TENANT, &client(number), "s", EXPIRY, odd))
+    };
+    let (env, ids) = TestEnv::start_after(|env| {
+        names.iter().enumerate().map(|existing| put(env, existing)).collect::<Vec<i64>>()
+    })
+    .await;
     for (number, odd) in names.iter().enumerate() {
         let name = format!("object-{number}");
         env.credential(&name, json!({"clientId": client(number)})).await;

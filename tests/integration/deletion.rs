@@ -37,9 +37,8 @@ async fn retain_is_the_default_and_leaves_the_credential() {
 
 #[tokio::test]
 async fn delete_removes_only_the_credential_of_the_object() {
-    let env = TestEnv::start().await;
     let unmanaged = Credential::new(TENANT, "00000000-0000-4000-8000-000000000001", "s", EXPIRY, "unmanaged");
-    let unmanaged = env.woodpecker.put("agency", unmanaged);
+    let (env, unmanaged) = TestEnv::start_after(|env| env.woodpecker.put("agency", unmanaged)).await;
     env.credential("sales-eu", json!({"deletionPolicy": "Delete"})).await;
     env.wait_until_ready("sales-eu").await;
     assert_eq!(env.remote().len(), 2);

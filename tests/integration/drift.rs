@@ -102,10 +102,8 @@ async fn an_incomplete_list_re_creates_nothing_and_is_reported() {
 
 /// A credential that existed before and is adopted from a list.
 async fn taken_over() -> (TestEnv, i64) {
-    let env = TestEnv::start().await;
     let by_hand = Credential::new(TENANT, CLIENT, "s3cret-one", EXPIRY, "by hand");
-    let id = env.woodpecker.put("agency", by_hand);
-    (env, id)
+    TestEnv::start_after(|env| env.woodpecker.put("agency", by_hand)).await
 }
 
 #[tokio::test]

@@ -134,11 +134,18 @@ pub async fn grant_everything(cluster: &Cluster) {
 impl TestEnv {
     /// A test environment with app, account and their Secrets, and a running operator.
     pub async fn start() -> Self {
+        Self::start_after(|_| ()).await.0
+    }
+
+    /// The same, with what `prepare` does to the doubles before the operator lists the account. What is put into the
+    /// account later may be missing in the listing that a credential is registered by.
+    pub async fn start_after<T>(prepare: impl FnOnce(&Self) -> T) -> (Self, T) {
         let mut env = Self::bare().await;
+        let prepared = prepare(&env);
         env.start_operator().await;
         env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
         env.account("agency", json!({})).await;
-        env
+        (env, prepared)
     }
 
     /// A test environment whose doubles know the app and the account. The namespace is empty.
