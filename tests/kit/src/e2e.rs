@@ -8,13 +8,14 @@ mod installer;
 mod profile;
 mod quick_start;
 mod report;
+mod sandbox;
 mod scenario;
 mod settings;
 mod sidecars;
 
 use std::process::ExitCode;
 
-use self::fixture::Fixture;
+use self::fixture::{DOUBLES, Fixture};
 use self::profile::Profile;
 use self::report::Report;
 use self::settings::Settings;
@@ -46,6 +47,8 @@ async fn run_profiles(settings: &Settings, report: &mut Report) -> Result<(), Di
         quick_start::run(settings, report).await?;
     }
     let fixture = Fixture::start(settings, report).await?;
+    sandbox::run(&fixture.cluster, DOUBLES, &settings.image).await?;
+    report.step("the image serves the sandbox in a pod, which saves a credential and lists it");
     for profile in Profile::ALL {
         if settings.only.is_none_or(|only| only == profile) {
             report.profile(profile.name());

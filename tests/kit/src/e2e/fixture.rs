@@ -28,7 +28,7 @@ const REST_KEY: &str = "4711.a-key-of-the-tenant";
 /// The ServiceAccount with whose tokens the identity signs in, that of the profile which sets every value.
 const FEDERATED: &str = "operator-of-mail";
 /// The doubles' namespace.
-const DOUBLES: &str = "e2e-doubles";
+pub(super) const DOUBLES: &str = "e2e-doubles";
 
 /// Everything that a scenario needs.
 pub(super) struct Fixture {
