@@ -107,7 +107,7 @@ async fn authenticate<B: Backend>(State(state): SharedState<B>, request: Request
         .and_then(|key| state.credentials.backend.authenticate(key.as_bytes()));
     let Some(account) = account else { return RestError::Unauthorized.into_response() };
     let mut response = run_within_limits(&account, &state, request, next).await.into_response();
-    response.extensions_mut().insert(account);
+    response.extensions_mut().get_or_insert_with(|| account);
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
@@ -135,10 +135,13 @@ async fn run_within_limits<B: Backend>(
     let _permit = permit.await.transpose()?;
     request.extensions_mut().insert(account.clone());
     let response = tokio::time::timeout(state.timing.rest_request, next.run(request)).await;
-    response.map_err(|_elapsed| {
+    let mut response = response.map_err(|_elapsed| {
         tracing::error!("a request timed out");
         RestError::Internal
-    })
+    })?;
+    // That of a company, if the request names one.
+    response.extensions_mut().insert(account.clone());
+    Ok(response)
 }
 
 type KnownAccount = Extension<Arc<Account>>;

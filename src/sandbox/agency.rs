@@ -3,6 +3,8 @@
 //! Documented are the paths, the fields and the paging. Ours are the answers to keys of companies, to unknown companies, and
 //! to labels. Creating companies is left out, because it costs money at the vendor.
 
+use std::num::NonZeroUsize;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::extract::Path;
@@ -16,7 +18,7 @@ use super::backend::Sandbox;
 use super::control::query;
 use super::data::{ApiKey, Data, MAIN_ACCOUNT};
 use super::error::SandboxError;
-use crate::rest::{Account, ErrorCode, RestError, SharedState, json_body};
+use crate::rest::{Account, Backend, ErrorCode, RestError, SharedState, UnknownFields, json_body};
 
 pub(super) const COMPANIES: &str = "/rest/v2/agency/companies";
 pub(super) const API_KEYS: &str = "/rest/v2/agency/companies/{company_id}/api_keys";
@@ -117,8 +119,10 @@ pub(super) async fn companies(
     uri: Uri,
 ) -> Result<Json<Value>, SandboxError> {
     agency_only(&caller)?;
-    let active: Option<bool> = query(&uri, "active").and_then(|text| text.parse().ok());
-    state.credentials.backend.view(|data| {
+    let sandbox = &state.credentials.backend;
+    let active: Option<bool> = parameter(sandbox, &uri, "active")?;
+    let number = page_number(sandbox, &uri)?;
+    sandbox.view(|data| {
         let wanted = data.companies.iter().filter(|it| active.is_none_or(|active| it.active == active));
         let content = wanted.map(|company| {
             let mailboxes = data.mailboxes.get(&account_of(company.id)).map_or(0, Vec::len);
@@ -127,14 +131,29 @@ pub(super) async fn companies(
                 "running_campaigns": 0, "email_slots": mailboxes, "linkedin_slots": 0
             })
         });
-        Ok(Json(page(&uri, content.collect())))
+        Ok(Json(page(number, content.collect())))
     })
 }
 
-/// A page of the content. The first page has number 1.
-fn page(uri: &Uri, all: Vec<Value>) -> Value {
+/// A parameter of the query. Without a meaning, it is ignored like an unknown one.
+fn parameter<T: FromStr>(sandbox: &Arc<Sandbox>, uri: &Uri, name: &str) -> Result<Option<T>, SandboxError> {
+    let Some(text) = query(uri, name) else { return Ok(None) };
+    match text.parse() {
+        Ok(value) => Ok(Some(value)),
+        Err(_) if sandbox.unknown_fields() == UnknownFields::Ignore => Ok(None),
+        Err(_) => Err(SandboxError::Invalid(format!("the parameter {name} has no such value"))),
+    }
+}
+
+/// The first page has number 1.
+fn page_number(sandbox: &Arc<Sandbox>, uri: &Uri) -> Result<usize, SandboxError> {
+    let number: Option<NonZeroUsize> = parameter(sandbox, uri, "page")?;
+    Ok(number.map_or(1, NonZeroUsize::get))
+}
+
+/// A page of the content.
+fn page(number: usize, all: Vec<Value>) -> Value {
     let total = all.len();
-    let number = query(uri, "page").and_then(|text| text.parse::<usize>().ok()).unwrap_or(1).max(1);
     let content: Vec<Value> =
         all.into_iter().skip((number - 1).saturating_mul(PAGE_SIZE)).take(PAGE_SIZE).collect();
     json!({
@@ -153,17 +172,21 @@ pub(super) async fn api_keys(
     uri: Uri,
 ) -> Result<Json<Value>, SandboxError> {
     agency_only(&caller)?;
-    state.credentials.backend.view(|data| {
+    let sandbox = &state.credentials.backend;
+    let number = page_number(sandbox, &uri)?;
+    sandbox.view(|data| {
         let account = account_of(company_id(data, id)?);
         let keys = data.api_keys.iter().filter(|it| it.account == account);
         let content = keys.map(|key| json!({ "api_key": key.key, "label": key.label })).collect();
-        Ok(Json(page(&uri, content)))
+        Ok(Json(page(number, content)))
     })
 }
 
 #[derive(Deserialize)]
 struct NewKey {
     label: String,
+    #[serde(flatten)]
+    unknown: serde_json::Map<String, Value>,
 }
 
 pub(super) async fn create_api_key(
@@ -176,9 +199,12 @@ pub(super) async fn create_api_key(
     let sandbox = &state.credentials.backend;
     let id = sandbox.view(|data| company_id(data, id))?;
     let body = json_body(request, state.timing.rest_body).await?;
-    let NewKey { label } = serde_json::from_slice(&body).map_err(|_| ErrorCode::MalformedRequest)?;
+    let NewKey { label, unknown } = serde_json::from_slice(&body).map_err(|_| ErrorCode::MalformedRequest)?;
     if label.is_empty() || label.chars().count() > MAX_LABEL {
         return Err(ErrorCode::MalformedRequest.into());
+    }
+    if !unknown.is_empty() && sandbox.unknown_fields() == UnknownFields::Reject {
+        return Err(ErrorCode::UnknownField.into());
     }
     let random = getrandom::u64().map_err(|_| RestError::Internal)?;
     let key = ApiKey { key: format!("{id}.{random:016x}"), account: account_of(id), label };

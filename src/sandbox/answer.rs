@@ -1,7 +1,7 @@
 //! Verification by magic secrets and ids, and the answers that they provoke.
 
 use std::cell::Cell;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -25,9 +25,9 @@ tokio::task_local! {
     static CHOSEN: Cell<Option<&'static Magic>>;
 }
 
-/// In the extensions of a response that was provoked.
-#[derive(Clone, Copy)]
-pub(super) struct Provoked(pub &'static Magic);
+/// The answer that a request provokes, and its account. The request log reads it, also if there is no response.
+#[derive(Clone, Default)]
+pub(super) struct Provoked(Arc<OnceLock<(&'static Magic, Arc<Account>)>>);
 
 /// How long half of a response may take to leave.
 const FLUSH: Duration = Duration::from_millis(100);
@@ -58,29 +58,37 @@ fn in_use(sandbox: &Sandbox, request: &Request) -> Option<&'static Magic> {
     is_used.then(|| magic::by_name("in-use")).flatten()
 }
 
+/// What an answer needs of its request.
+struct RequestParts {
+    slot: Option<Arc<ConnectionSlot>>,
+    account: Option<Arc<Account>>,
+    provoked: Provoked,
+}
+
 /// Replaces the response to a request that has a magic value, or for which an answer is planned.
 pub(super) async fn provoke(state: SharedState<Arc<Sandbox>>, request: Request, next: Next) -> Response {
-    let slot = request.extensions().get::<Arc<ConnectionSlot>>().cloned();
+    let parts = RequestParts::of(&request);
     let sandbox = &state.credentials.backend;
     let planned = sandbox.take_planned().or_else(|| magic::by_path(request.uri().path()));
     // What is used is not deleted, whatever the client sees.
     let planned = planned.filter(|it| !it.is_saved).or(in_use(sandbox, &request)).or(planned);
     if let Some(magic) = planned.filter(|it| !it.is_saved) {
-        return answer(magic, Response::default(), slot).await;
+        return answer(magic, Response::default(), &parts).await;
     }
     let handle = async { (next.run(request).await, CHOSEN.with(Cell::get)) };
     let (response, chosen) = CHOSEN.scope(Cell::new(planned), handle).await;
     match chosen {
         // What was not saved must not look as if it was.
         Some(magic) if !magic.is_saved || response.status().is_success() => {
-            answer(magic, response, slot).await
+            answer(magic, response, &parts).await
         }
         _ => response,
     }
 }
 
-async fn answer(magic: &'static Magic, regular: Response, slot: Option<Arc<ConnectionSlot>>) -> Response {
-    let mut response = match &magic.effect {
+async fn answer(magic: &'static Magic, regular: Response, request: &RequestParts) -> Response {
+    request.note(magic);
+    match &magic.effect {
         Effect::Error(error) => error.into_response(),
         Effect::Response { status, headers, body } => {
             let mut response = Response::new(Body::from(*body));
@@ -96,10 +104,8 @@ async fn answer(magic: &'static Magic, regular: Response, slot: Option<Arc<Conne
             regular
         }
         Effect::Truncated => truncate(regular).await,
-        Effect::Closed(wait) => close(*wait, slot).await,
-    };
-    response.extensions_mut().insert(Provoked(magic));
-    response
+        Effect::Closed(wait) => close(*wait, request.slot.clone()).await,
+    }
 }
 
 /// A response that announces its whole body and sends half of it.
@@ -127,5 +133,33 @@ async fn close(wait: Duration, slot: Option<Arc<ConnectionSlot>>) -> Response {
         }
         // Only a test has a request without a connection.
         None => StatusCode::NO_CONTENT.into_response(),
+    }
+}
+
+// === impl RequestParts ===
+
+impl RequestParts {
+    fn of(request: &Request) -> Self {
+        let extensions = request.extensions();
+        Self {
+            slot: extensions.get().cloned(),
+            account: extensions.get().cloned(),
+            provoked: extensions.get().cloned().unwrap_or_default(),
+        }
+    }
+
+    fn note(&self, magic: &'static Magic) {
+        if let Some(account) = &self.account {
+            // A request provokes one answer.
+            let _earlier = self.provoked.0.set((magic, account.clone()));
+        }
+    }
+}
+
+// === impl Provoked ===
+
+impl Provoked {
+    pub fn get(&self) -> Option<(&'static Magic, &Account)> {
+        self.0.get().map(|(magic, account)| (*magic, &**account))
     }
 }

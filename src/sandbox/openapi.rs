@@ -21,6 +21,7 @@ pub fn document() -> Value {
     if let Some(paths) = document["paths"].as_object_mut() {
         paths.append(&mut neighbors::paths());
         paths.append(&mut own_paths());
+        paths.values_mut().for_each(add_guard);
     }
     document
 }
@@ -28,6 +29,39 @@ pub fn document() -> Value {
 const INFO: &str = "The credentials API in memory, for tests of its clients. Magic secrets and ids provoke answers, \
                     which GET /sandbox/answers lists; they are not part of this description. Unknown fields and headers \
                     are rejected only by a strict sandbox. The routes below /sandbox are ours.";
+
+/// Adds what holds for each operation of a path: the guard, and the company of those with an API key.
+fn add_guard(path: &mut Value) {
+    let operations = path.as_object_mut().into_iter().flatten().filter(|(name, _)| *name != "parameters");
+    for (_, operation) in operations {
+        let is_open = operation["security"].as_array().is_some_and(Vec::is_empty);
+        if !is_open {
+            append(&mut operation["parameters"], company_header());
+        }
+        let (forbidden, unknown) =
+            (&mut operation["responses"]["403"], "The request is one of a website, or for another host");
+        let others = forbidden["description"].as_str().map(|others| format!("{others}. Or: "));
+        *forbidden = problem(&format!("{}{unknown}", others.unwrap_or_default()));
+        let bad = &mut operation["responses"]["400"];
+        if bad.is_null() {
+            *bad = problem("A strict sandbox does not know a header, or a parameter has no such value");
+        }
+    }
+}
+
+fn append(list: &mut Value, item: Value) {
+    match list.as_array_mut() {
+        Some(list) => list.push(item),
+        None => *list = json!([item]),
+    }
+}
+
+fn company_header() -> Value {
+    json!({
+        "name": "x-company-id", "in": "header", "schema": { "type": "integer", "minimum": 1 },
+        "description": "The company that the agency acts for. Vendor: the header. Ours: that only the agency's key can name one"
+    })
+}
 
 /// The vendor says that the credential is not deleted, and not how it answers.
 fn in_use() -> Value {
@@ -178,12 +212,19 @@ fn post(id: &str, summary: &str, body: &Value, responses: &Value) -> Value {
         "requestBody": { "content": { "application/json": { "schema": body } } }
     });
     operation["responses"]["400"] = bad_request();
+    for status in ["408", "500"] {
+        operation["responses"][status] = json!({ "$ref": format!("#/components/responses/{status}") });
+    }
     operation
 }
 
 fn bad_request() -> Value {
+    problem("The request is not as described")
+}
+
+fn problem(description: &str) -> Value {
     json!({
-        "description": "The request is not as described",
+        "description": description,
         "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Problem" } } }
     })
 }

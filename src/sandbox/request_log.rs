@@ -48,7 +48,11 @@ pub(super) struct Entry {
     answer: Option<&'static str>,
 }
 
-pub(super) async fn record(State(sandbox): State<Arc<Sandbox>>, request: Request, next: Next) -> Response {
+pub(super) async fn record(
+    State(sandbox): State<Arc<Sandbox>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let route = request.extensions().get::<MatchedPath>();
     let route = route.map_or_else(|| "other".to_owned(), |route| route.as_str().to_owned());
     if route == "/" || route.starts_with(OWN_ROUTES) {
@@ -66,11 +70,12 @@ pub(super) async fn record(State(sandbox): State<Arc<Sandbox>>, request: Request
         took_ms: 0,
         answer: None,
     };
-    let mut pending = Pending { sandbox, started: Instant::now(), entry };
+    let provoked = Provoked::default();
+    request.extensions_mut().insert(provoked.clone());
+    let mut pending = Pending { sandbox, started: Instant::now(), provoked, entry };
     let response = next.run(request).await;
-    let (entry, extensions) = (&mut pending.entry, response.extensions());
-    entry.account = extensions.get::<Arc<Account>>().map(|account| account.namespace.clone());
-    entry.answer = extensions.get::<Provoked>().map(|provoked| provoked.0.name.as_str());
+    let (entry, account) = (&mut pending.entry, response.extensions().get::<Arc<Account>>());
+    entry.account = account.map(|account| account.namespace.clone());
     entry.status = Some(response.status().as_u16());
     response
 }
@@ -79,12 +84,17 @@ pub(super) async fn record(State(sandbox): State<Arc<Sandbox>>, request: Request
 struct Pending {
     sandbox: Arc<Sandbox>,
     started: Instant,
+    provoked: Provoked,
     entry: Entry,
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
         self.entry.took_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if let Some((magic, account)) = self.provoked.get() {
+            self.entry.answer = Some(&magic.name);
+            self.entry.account = Some(account.namespace.clone());
+        }
         self.sandbox.log.add(self.entry.clone());
     }
 }

@@ -33,14 +33,16 @@ async fn sandbox(name: &str, args: &[&str]) -> (Process, String, PathBuf) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn samples_of_the_vendor_run_against_the_sandbox() {
-    let (process, base, folder) = sandbox("samples", &[]).await;
-    let selected = selected_samples(&folder, KEY);
-    assert!(!selected.is_empty(), "SAMPLES names none of them");
-    let expected = selected.len();
-    for sample in selected {
-        run_sample(&folder, (&base, KEY), sample, || process.log());
+    for (name, args) in [("samples", &[][..]), ("strict-samples", &["--strict"])] {
+        let (process, base, folder) = sandbox(name, args).await;
+        let selected = selected_samples(&folder, KEY);
+        assert!(!selected.is_empty(), "SAMPLES names none of them");
+        let expected = selected.len();
+        for sample in selected {
+            run_sample(&folder, (&base, KEY), sample, || process.log());
+        }
+        assert_eq!(responses(&process.log()).get(&201), Some(&expected), "{}", process.log());
     }
-    assert_eq!(responses(&process.log()).get(&201), Some(&expected), "{}", process.log());
 }
 
 /// The block of a language in the page of the sandbox.

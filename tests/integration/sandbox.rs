@@ -15,7 +15,7 @@ use kit::process::Process;
 use serde_json::{Value, json};
 
 use crate::harness::{CLIENT, EXPIRY, TENANT, address, eventually};
-use crate::rest_api::http::{HttpResponse, send};
+use crate::rest_api::http::{HttpResponse, send, send_raw};
 use crate::rest_api::{PATH, sample};
 
 /// The default API key, as the page shows it.
@@ -260,4 +260,31 @@ async fn the_log_shows_requests_in_their_order_and_a_reader_can_continue() {
     assert_eq!(seen, expected);
     let rest = sandbox.request("GET", "/sandbox/log?after=1", None).await.json();
     assert_eq!(rest["requests"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn the_log_names_the_company_and_the_answer_that_closed_the_connection() {
+    let sandbox = Sandbox::start(&[]).await;
+    let company = "20000001";
+    let headers = [("x-api-key", KEY), ("x-company-id", company)];
+    assert_eq!(sandbox.request_with(&headers, "GET", PATH, None).await.status, 200);
+    let body = sample(json!({"client_secret": "sandbox-closed"})).to_string();
+    let head = format!(
+        "POST {PATH} HTTP/1.1\r\nhost: {}\r\nx-api-key: {KEY}\r\nx-company-id: {company}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        sandbox.address,
+        body.len()
+    );
+    assert!(send_raw(&sandbox.address, head.as_bytes()).await.is_none(), "the connection is closed");
+    let expected = [
+        json!(["GET", 200, format!("company-{company}"), null]),
+        json!(["POST", null, format!("company-{company}"), "closed"]),
+    ];
+    eventually("both are in the log", || async {
+        let entries = sandbox.request("GET", "/sandbox/log", None).await.json()["requests"].clone();
+        let shown = |it: &Value| json!([it["method"], it["status"], it["account"], it["answer"]]);
+        let seen: Vec<_> = entries.as_array().unwrap().iter().map(shown).collect();
+        if seen == expected { Ok(()) } else { Err(format!("{seen:?}")) }
+    })
+    .await;
 }

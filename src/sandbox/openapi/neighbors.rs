@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{authenticated, get, object, ok, post};
+use super::{authenticated, get, object, ok, post, problem};
 use crate::sandbox::{agency, mailboxes};
 
 /// Longest address or display name. Ours.
@@ -34,10 +34,7 @@ fn described(mut operation: Value, description: &str) -> Value {
 
 /// An operation for the agency's key alone.
 fn agency_only(mut operation: Value, description: &str) -> Value {
-    operation["responses"]["403"] = json!({
-        "description": "The API key is not the agency's",
-        "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Problem" } } }
-    });
+    operation["responses"]["403"] = problem("The API key is not the agency's");
     described(operation, description)
 }
 
@@ -115,6 +112,13 @@ fn bulk() -> Value {
     operation
 }
 
+fn page_number() -> Value {
+    json!({
+        "name": "page", "in": "query", "schema": { "type": "integer", "minimum": 1, "maximum": MAX_ID },
+        "description": "The number of the page; the first one is 1"
+    })
+}
+
 /// The vendor's form of a page.
 fn page(item: &Value) -> Value {
     let integer = json!({ "type": "integer" });
@@ -130,27 +134,34 @@ fn page(item: &Value) -> Value {
 fn companies() -> Value {
     let company =
         with_fields(&["id", "name", "owner", "active", "running_campaigns", "email_slots", "linkedin_slots"]);
+    let mut operation = get("listCompanies", "List the companies of the agency", &page(&company));
+    operation["parameters"] = json!([
+        page_number(),
+        {
+            "name": "active", "in": "query", "schema": { "type": "boolean" },
+            "description": "Only active companies, or only others"
+        }
+    ]);
     agency_only(
-        get(
-            "listCompanies",
-            "List the companies of the agency; `page` and `active` select some",
-            &page(&company),
-        ),
+        operation,
         "Vendor: the path, the parameters, the fields and the paging. Ours: the companies, and the 403 for a key of a \
          company. The names of two companies say what x-company-id does with them, because the vendor does not.",
     )
 }
 
 fn api_keys() -> Value {
+    let keys = page(&with_fields(&["api_key", "label"]));
+    let mut operation = get("listApiKeys", "List the API keys of a company", &keys);
+    operation["parameters"] = json!([page_number()]);
     agency_only(
-        get("listApiKeys", "List the API keys of a company", &page(&with_fields(&["api_key", "label"]))),
+        operation,
         "Vendor: the path, the fields and the paging; whole keys are returned. Ours: 403 and 404.",
     )
 }
 
 fn create_api_key() -> Value {
     let label = json!({ "type": "string", "minLength": 1, "maxLength": agency::MAX_LABEL });
-    let body = json!({ "type": "object", "properties": { "label": label }, "required": ["label"] });
+    let body = object(&json!({ "label": label }), &["label"]);
     let key = object(&json!({ "api_key": { "type": "string" } }), &["api_key"]);
     let created = json!({ "201": { "description": "The new key", "content": { "application/json": { "schema": key } } } });
     agency_only(

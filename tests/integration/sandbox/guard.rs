@@ -73,5 +73,12 @@ async fn unknown_fields_and_headers_are_rejected_only_by_a_strict_sandbox() {
         assert_eq!(moved.status, if created == 201 { 200 } else { 422 });
         let tenants: Vec<_> = sandbox.listed().await.iter().map(|it| it["tenant_id"].clone()).collect();
         assert!(tenants.iter().all(|it| it == TENANT), "{tenants:?}");
+        let keys = "/rest/v2/agency/companies/20000001/api_keys";
+        let key = json!({"label": "tests", "flavor": "red"});
+        assert_eq!(sandbox.request("POST", keys, Some(key)).await.status, created);
+        for query in ["page=0", "page=one", "active=perhaps"] {
+            let companies = format!("/rest/v2/agency/companies?{query}");
+            assert_eq!(sandbox.request("GET", &companies, None).await.status, listed, "{query}");
+        }
     }
 }
