@@ -3,7 +3,7 @@
 //! Documented are the paths, the fields and the paging. Ours are the answers to keys of companies, to unknown companies, and
 //! to labels. Creating companies is left out, because it costs money at the vendor.
 
-use std::num::NonZeroUsize;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -146,16 +146,16 @@ fn parameter<T: FromStr>(sandbox: &Arc<Sandbox>, uri: &Uri, name: &str) -> Resul
 }
 
 /// The first page has number 1.
-fn page_number(sandbox: &Arc<Sandbox>, uri: &Uri) -> Result<usize, SandboxError> {
-    let number: Option<NonZeroUsize> = parameter(sandbox, uri, "page")?;
-    Ok(number.map_or(1, NonZeroUsize::get))
+fn page_number(sandbox: &Arc<Sandbox>, uri: &Uri) -> Result<u32, SandboxError> {
+    let number: Option<NonZeroU32> = parameter(sandbox, uri, "page")?;
+    Ok(number.map_or(1, NonZeroU32::get))
 }
 
 /// A page of the content.
-fn page(number: usize, all: Vec<Value>) -> Value {
+fn page(number: u32, all: Vec<Value>) -> Value {
     let total = all.len();
-    let content: Vec<Value> =
-        all.into_iter().skip((number - 1).saturating_mul(PAGE_SIZE)).take(PAGE_SIZE).collect();
+    let skipped = usize::try_from(number - 1).unwrap_or(usize::MAX).saturating_mul(PAGE_SIZE);
+    let content: Vec<Value> = all.into_iter().skip(skipped).take(PAGE_SIZE).collect();
     json!({
         "content": content,
         "pagination_data": {

@@ -64,17 +64,36 @@ if os.environ.get("CONTRACT_SANDBOX"):
 
     requests.Session.send = send_without_own_header
 
-    # The schema cannot say which companies there are. The others are tested by the ids that are no numbers.
     COMPANIES = ["20000001", "20000002"]
+    NUMBER = re.compile("[1-9][0-9]*")
+
+    def existing(company):
+        """A company that exists, because the schema cannot say which ones do."""
+        return COMPANIES[len(str(company)) % len(COMPANIES)]
 
     @schemathesis.hook("before_call")
     def name_a_company(context, case, kwargs):
-        """A company that exists, and none where only the agency is let in."""
-        headers = case.headers or {}
-        company = headers.get("x-company-id")
-        if company is None or not re.fullmatch("[1-9][0-9]*", str(company)):
-            return
-        if "/agency/" in case.path:
-            del headers["x-company-id"]
-        else:
-            headers["x-company-id"] = COMPANIES[len(str(company)) % len(COMPANIES)]
+        """Companies that exist, in the header only where others than the agency are let in."""
+        headers, path = case.headers or {}, case.path_parameters or {}
+        company = str(headers.get("x-company-id"))
+        if NUMBER.fullmatch(company):
+            if "/agency/" in case.path:
+                del headers["x-company-id"]
+            else:
+                headers["x-company-id"] = existing(company)
+        company = str(path.get("company_id"))
+        # Even numbers stay, so that unknown companies are tested too.
+        if NUMBER.fullmatch(company) and int(company) % 2 == 1:
+            path["company_id"] = existing(company)
+
+    @schemathesis.hook("before_call")
+    def expire_later(context, case, kwargs):
+        """Times of the request log are valid, and past when they are sent."""
+        if isinstance(case.body, dict) and past(case.body.get("secret_expires_at")):
+            case.body["secret_expires_at"] = TOMORROW.isoformat() + "Z"
+
+    def past(expiry):
+        try:
+            return datetime.fromisoformat(expiry.removesuffix("Z")[:26]) < TOMORROW
+        except (AttributeError, ValueError):
+            return False

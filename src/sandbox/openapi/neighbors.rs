@@ -114,7 +114,7 @@ fn bulk() -> Value {
 
 fn page_number() -> Value {
     json!({
-        "name": "page", "in": "query", "schema": { "type": "integer", "minimum": 1, "maximum": MAX_ID },
+        "name": "page", "in": "query", "schema": { "type": "integer", "minimum": 1, "maximum": u32::MAX },
         "description": "The number of the page; the first one is 1"
     })
 }
