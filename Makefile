@@ -133,7 +133,7 @@ bench: control-plane
 	$(CARGO) test --package graph-credential-operator --test bench --profile scale -- --nocapture --exact figures
 
 # Checks the REST API and the sandbox against their OpenAPI descriptions with schemathesis. Needs Python, and a network the first time.
-# CONTRACT_REPORT=docs/evidence/rest-contract.md keeps the result.
+# CONTRACT_REPORT=docs/evidence keeps the results.
 contract: assets
 	@CONTRACT_PYTHON="$$(tools/venv contract tests/contract/requirements.txt)" \
 	  $(CARGO) test --package graph-credential-operator --test contract description -- --nocapture

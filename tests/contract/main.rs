@@ -53,8 +53,8 @@ fn responses(log: &str) -> BTreeMap<u64, usize> {
     })
 }
 
-/// The result of a run of schemathesis.
-fn report(stdout: &str, responses: &BTreeMap<u64, usize>) -> String {
+/// The result of a run of schemathesis, with that introduction.
+fn report(introduction: &str, stdout: &str, responses: &BTreeMap<u64, usize>) -> String {
     let wanted = ["Schemathesis v", "Operations:", "API Links:", "Seed:"];
     let lines = stdout
         .lines()
@@ -64,15 +64,20 @@ fn report(stdout: &str, responses: &BTreeMap<u64, usize>) -> String {
         lines.map(|line| format!("- {}\n", line.split_whitespace().collect::<Vec<_>>().join(" "))).collect();
     let responses: Vec<String> =
         responses.iter().map(|(status, count)| format!("{count} × {status}")).collect();
-    format!(
-        "# Conformance of the REST API to its OpenAPI description\n\n\
-         Written by `make contract`: schemathesis tests `serve` against docs/reference/openapi.json with all of its \
-         checks. The API accepts what the description allows (2xx, or 404 for an id that does not exist), and rejects \
-         what it does not allow. All checks passed.\n\n\
-         {}- responses: {}\n",
-        lines.concat(),
-        responses.join(", ")
-    )
+    format!("{introduction}\n\n{}- responses: {}\n", lines.concat(), responses.join(", "))
+}
+
+const REPORT: &str = "# Conformance of the REST API to its OpenAPI description
+
+Written by `make contract`: schemathesis tests `serve` against docs/reference/openapi.json with all of its checks. The API \
+accepts what the description allows (2xx, or 404 for an id that does not exist), and rejects what it does not allow. All \
+checks passed.";
+
+/// Keeps the result of a run in the folder that `CONTRACT_REPORT` names, if it is set.
+fn keep_report(file: &str, report: &str) {
+    if let Some(folder) = std::env::var_os("CONTRACT_REPORT") {
+        fs::write(kit::workspace().join(folder).join(file), report).expect("the report can be written");
+    }
 }
 
 fn here() -> PathBuf {
@@ -81,7 +86,7 @@ fn here() -> PathBuf {
 
 /// A folder that `make` has installed: a Python environment with packages, or node packages.
 fn tools(variable: &str) -> PathBuf {
-    std::env::var_os(variable).map(PathBuf::from).unwrap_or_else(|| panic!("{variable} is not set: use make"))
+    std::env::var_os(variable).map_or_else(|| panic!("{variable} is not set: use make"), PathBuf::from)
 }
 
 /// The version that a program prints, if it is installed.
@@ -174,9 +179,11 @@ async fn samples_of_the_vendor_run_unchanged() {
         assert!(records.iter().all(|record| record.spec.name == "MS Graph app"));
         let version = version(program).unwrap_or_default();
         println!("{program} ({version}): {}", stdout.trim());
-        rows.extend(["| `", file, "` | ", &version, " | 201 |\n"]);
+        rows.extend(["| `", file, "` | ", &version, " | 201 | 201 | 201 |\n"]);
     }
     assert!(!rows.is_empty(), "SAMPLES names none of them");
+    sandbox::run_samples("samples", &[]).await;
+    sandbox::run_samples("strict-samples", &["--strict"]).await;
     if let Some(path) = std::env::var_os("SAMPLES_REPORT") {
         fs::write(kit::workspace().join(path), samples_report(&rows)).expect("the report can be written");
     }
@@ -184,10 +191,10 @@ async fn samples_of_the_vendor_run_unchanged() {
 
 fn samples_report(rows: &str) -> String {
     format!(
-        "# Woodpecker's request samples against the REST API\n\nWritten by `make samples`: the request samples of \
-         Woodpecker's documentation, run against `serve` with only the address and the API key changed. Each of them \
-         created one credential and printed it.\n\n\
-         | sample | run by | response |\n| --- | --- | --- |\n{rows}"
+        "# Woodpecker's request samples against the REST API and the sandbox\n\nWritten by `make samples`: the request \
+         samples of Woodpecker's documentation, run against `serve`, `sandbox` and `sandbox --strict` with only the address \
+         and the API key changed. Each of them created one credential and printed it.\n\n\
+         | sample | run by | `serve` | `sandbox` | `sandbox --strict` |\n| --- | --- | --- | --- | --- |\n{rows}"
     )
 }
 
@@ -217,10 +224,10 @@ fn schemathesis(config: &str, base: &str, key: &str) -> Command {
 async fn the_openapi_description_matches_the_running_server() {
     let (env, server, base) = serve().await;
     // Microsoft issues a token for every invented app, so that requests after a create are tested too.
-    let token =
+    let issued =
         json!({"token_type": "Bearer", "expires_in": 3599, "access_token": "e30.e30.e30"}).to_string();
     let is_json = vec![("content-type".to_owned(), "application/json".to_owned())];
-    env.entra.fail_always(Fault::Status(200, token, is_json));
+    env.entra.fail_always(Fault::Status(200, issued, is_json));
     let output = run(schemathesis("schemathesis.toml", &base, KEY).current_dir(env.cluster.dir()));
     let stdout = String::from_utf8_lossy(&output.stdout);
     println!("{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
@@ -232,8 +239,5 @@ async fn the_openapi_description_matches_the_running_server() {
     let taken: usize = [200, 201, 204].iter().map(|status| responses[status]).sum();
     assert!(taken * 3 > responses.values().sum::<usize>(), "a third and more is taken: {responses:?}");
     assert!(!responses.contains_key(&429), "no request was rate-limited: {responses:?}");
-    if let Some(path) = std::env::var_os("CONTRACT_REPORT") {
-        fs::write(kit::workspace().join(path), report(&stdout, &responses))
-            .expect("the report can be written");
-    }
+    keep_report("rest-contract.md", &report(REPORT, &stdout, &responses));
 }
