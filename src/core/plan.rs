@@ -11,6 +11,7 @@ pub mod preview;
 pub mod priority;
 pub mod recovery;
 pub mod registration;
+pub mod removal;
 pub mod retry;
 pub mod rotation;
 pub mod store;

@@ -4,6 +4,7 @@ mod deleting;
 mod moving;
 mod reading;
 mod registering;
+mod removing;
 mod rotating;
 mod settled;
 mod verifying;

@@ -6,16 +6,16 @@ use super::*;
 use crate::api::conditions::ConditionStatus;
 use crate::api::{
     CreateAttempt, CreatedSecret, MicrosoftGraphCredentialStatus, NamespacedName, Observations,
-    RotationStatus, UnknownSecret,
+    RotationStatus,
 };
 use crate::core::app_reading::AppAccess;
 use crate::core::model::{OwnSecrets, ReadingSubject};
 use crate::core::plan::RotationStep;
 use crate::core::plan::rotation::renewal_at;
 use crate::core::rotation::failure::RotationFailure;
-use crate::core::rotation::{SecretRecord, after_deletion, display_name};
+use crate::core::rotation::{SecretRecord, display_name};
 
-const HOUR: Duration = Duration::from_hours(1);
+pub(super) const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
 fn created(key: &str, created: Timestamp) -> CreatedSecret {
@@ -65,7 +65,7 @@ fn new() -> Observed {
 }
 
 /// An object whose client secret was created a day ago, read a minute ago and is registered.
-fn in_use() -> Observed {
+pub(super) fn in_use() -> Observed {
     let mut observed = rotating(settled(&json!({})));
     let current = created("a", now() - DAY);
     let rotation = RotationStatus {
@@ -78,15 +78,15 @@ fn in_use() -> Observed {
     with_record(observed, SecretRecord::Readable { current: current.into(), pending: None })
 }
 
-fn set(status: &mut MicrosoftGraphCredentialStatus, rotation: RotationStatus) {
+pub(super) fn set(status: &mut MicrosoftGraphCredentialStatus, rotation: RotationStatus) {
     status.rotation = Some(Box::new(rotation));
 }
 
-fn change(observed: &mut Observed, change: impl FnOnce(&mut RotationStatus)) {
+pub(super) fn change(observed: &mut Observed, change: impl FnOnce(&mut RotationStatus)) {
     change(observed.status.rotation.get_or_insert_default());
 }
 
-fn rotation_step(observed: &Observed, at: Timestamp) -> Option<RotationStep> {
+pub(super) fn rotation_step(observed: &Observed, at: Timestamp) -> Option<RotationStep> {
     match next_step(observed, &policy(), at) {
         Plan::Step(Step::Rotation(step)) => Some(step),
         Plan::Step(step) => panic!("{step:?}"),
@@ -94,7 +94,7 @@ fn rotation_step(observed: &Observed, at: Timestamp) -> Option<RotationStep> {
     }
 }
 
-fn read(mut observed: Observed) -> Observed {
+pub(super) fn read(mut observed: Observed) -> Observed {
     observed.results.rotation.entries = Some(Vec::new());
     observed
 }
@@ -180,7 +180,7 @@ fn a_client_secret_is_replaced_before_it_expires_and_on_request() {
 }
 
 /// With a token from that time.
-fn verified_at(mut observed: Observed, at: Timestamp) -> Observed {
+pub(super) fn verified_at(mut observed: Observed, at: Timestamp) -> Observed {
     observed.status.last_verified_time = Some(Time(at));
     observed.results.verification = Some(VerificationResult { at, ..issued() });
     read_at(observed, at)
@@ -294,86 +294,6 @@ fn a_pending_one_that_expired_unregistered_is_given_up() {
     expired.source =
         Source::Unusable(ConditionFailure { reason: Reason::CreationPending, message: "expired".into() });
     assert_eq!(rotation_step(&expired, now()), Some(RotationStep::DiscardPending));
-}
-
-#[test]
-fn one_that_nothing_records_is_removed_only_after_the_registration_was_sent_again() {
-    let mut requested = verified_at(read(in_use()), now());
-    let key = (crate::api::REMOVE_UNKNOWN_SECRETS.to_owned(), "x".to_owned());
-    requested.object.metadata.annotations = Some([key].into());
-    change(&mut requested, |rotation| {
-        rotation.unknown_secrets = vec![UnknownSecret {
-            key_id: "x".into(),
-            expires_at: None,
-            first_seen_time: Some(Time(now())),
-            unknown: UnknownFields::default(),
-        }];
-    });
-    // A restored status may name another client secret than Woodpecker has.
-    assert_eq!(rotation_step(&requested, now()), Some(RotationStep::Resend));
-    requested.status.registration.as_mut().unwrap().registration_time = Time(now() + HOUR);
-    assert_eq!(rotation_step(&requested, now()), Some(RotationStep::Remove("x".into())));
-}
-
-#[test]
-fn a_deletion_does_not_wait_for_an_app_that_is_gone() {
-    let mut going = deleted(in_use(), true);
-    going.object.spec.deletion_policy = Some(crate::api::DeletionPolicy::Delete);
-    going.status.registration = None;
-    let released = after_deletion(going.rotation().unwrap(), now());
-    set(&mut going.status, released);
-    let not_found = RotationFailure::lasting(Reason::ApplicationNotFound, "no such app");
-    let mut gone = going.clone();
-    gone.results.rotation.failure = Some(not_found);
-    assert!(
-        matches!(next_step(&gone, &policy(), now()), Plan::Done(end) if matches!(end.state, ReconcileState::Blocked(_)))
-    );
-    let later = now() + Duration::from_mins(15);
-    assert!(matches!(next_step(&gone, &policy(), later), Plan::Step(Step::Finalize(_))));
-    // As the message of a blocked deletion offers.
-    going.object.spec.deletion_policy = Some(crate::api::DeletionPolicy::Retain);
-    assert!(matches!(next_step(&going, &policy(), now()), Plan::Step(Step::Finalize(_))));
-}
-
-#[test]
-fn a_deleted_object_removes_its_client_secrets_after_its_registration() {
-    let policy_delete = crate::api::DeletionPolicy::Delete;
-    let mut going = deleted(in_use(), true);
-    going.object.spec.deletion_policy = Some(policy_delete);
-    let first = next_step(&going, &policy(), now());
-    assert!(matches!(first, Plan::Step(Step::List(_) | Step::Delete)), "{first:?}");
-    going.results.is_deletion_done = true;
-    assert_eq!(rotation_step(&going, now()), Some(RotationStep::Release));
-    let released = after_deletion(going.rotation().unwrap(), now());
-    going.status.registration = None;
-    set(&mut going.status, released);
-    let going = read(going);
-    assert_eq!(rotation_step(&going, now()), Some(RotationStep::Remove("a".into())));
-    let mut done = going.clone();
-    change(&mut done, |rotation| rotation.earlier[0].removal_time = Some(Time(now())));
-    assert!(matches!(next_step(&done, &policy(), now()), Plan::Step(Step::Finalize(_))));
-    let denied = Observed { app_access: Some(AppAccess::NotGranted), ..going };
-    assert!(
-        matches!(next_step(&denied, &policy(), now()), Plan::Step(Step::Finalize(_))),
-        "the event names them"
-    );
-
-    let mut retained = deleted(in_use(), true);
-    retained.object.spec.deletion_policy = None;
-    assert_eq!(next_step(&retained, &policy(), now()), Plan::Step(Step::Finalize(Finalization::Retained)));
-}
-
-#[test]
-fn after_a_switch_to_a_secret_those_of_the_operator_are_removed() {
-    let mut switched = verified_at(read(in_use()), now());
-    switched.object.spec.rotation = None;
-    switched.object.spec.secret_ref = fresh(&json!({})).object.spec.secret_ref;
-    assert_eq!(rotation_step(&switched, now()), Some(RotationStep::Confirm));
-    let next = crate::core::rotation::after_switch(switched.rotation().unwrap(), HOUR, now());
-    set(&mut switched.status, next);
-    assert_eq!(rotation_step(&switched, now()), None);
-    let later = verified_at(switched, now() + HOUR);
-    assert_eq!(rotation_step(&later, now() + HOUR), Some(RotationStep::Remove("a".into())));
 }
 
 #[test]
