@@ -110,8 +110,16 @@ pub(super) fn after_destination(
     policy: &OperatorPolicy,
     now: Timestamp,
 ) -> Plan {
-    let is_up_to_date = matches!(&plan, Plan::Done(end) if end.state == ReconcileState::UpToDate);
-    if !is_up_to_date || observed.own_secrets.is_none() {
+    let is_settled = match &plan {
+        Plan::Done(end) if end.state == ReconcileState::UpToDate => true,
+        Plan::Done(end) if matches!(end.state, ReconcileState::Waiting | ReconcileState::Deferred) => {
+            lacks_only_name(observed)
+        }
+        // A name may be rejected, and comes last.
+        Plan::Step(Step::Rename) => true,
+        Plan::Done(_) | Plan::Step(_) => false,
+    };
+    if !is_settled || observed.own_secrets.is_none() {
         return plan;
     }
     if managed_elsewhere(observed, policy).is_some() {
@@ -125,6 +133,18 @@ pub(super) fn after_destination(
         Ok(None) if observed.rotates() && is_renewal_due(observed, now) => create(observed, policy),
         Ok(None) | Err(_) => plan,
     }
+}
+
+/// Whether the destination has the client secret in use and has rejected only the name, which must not make it expire.
+fn lacks_only_name(observed: &Observed) -> bool {
+    let is_at_target = observed
+        .current_registration()
+        .is_some_and(|registration| registration.account == observed.object.account_name());
+    find(&observed.status.conditions, ConditionType::Registered)
+        .is_some_and(|it| it.is_because(Reason::UpdateRejected))
+        && is_at_target
+        && !observed.is_missing()
+        && observed.status.previous_registrations.is_empty()
 }
 
 /// The removal of the client secrets of a deleted object, before its finalizer is removed.

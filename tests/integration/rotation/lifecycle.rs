@@ -2,6 +2,7 @@
 
 use graph_credential_operator::api::SealedGraphCredential;
 use k8s_openapi::api::core::v1::Secret;
+use kit::woodpecker::{Fault, Op};
 use kube::api::{DeleteParams, ListParams};
 
 use super::*;
@@ -86,6 +87,28 @@ async fn a_new_client_secret_replaces_the_registered_one_and_the_earlier_one_is_
     env.request_reconcile("sales-eu").await;
     tokio::time::sleep(QUIET_TIME).await;
     assert_eq!(graph.history(TENANT, CLIENT).len(), requests);
+}
+
+#[tokio::test]
+async fn a_rejected_name_does_not_keep_a_client_secret_from_being_replaced() {
+    let (env, graph) = start().await;
+    env.credential("sales-eu", rotating()).await;
+    let first = current_key(&env.wait_until_ready("sales-eu").await).unwrap();
+    env.woodpecker.fail_always(Op::Rename, Fault::RefusedBefore(422, json!({"message": "NAME_TAKEN"})));
+    let mut named = rotating();
+    named["displayName"] = json!("taken");
+    env.credential("sales-eu", named).await;
+    env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "UpdateRejected").await;
+    annotate(&env, "sales-eu", json!({"graph-credentials.io/rotate-requested-at": "1"})).await;
+    let object = env
+        .wait_until("sales-eu", "another client secret is in use", |object| {
+            current_key(object).is_some_and(|key| key != first) && rotation(object).pending.is_none()
+        })
+        .await;
+    wait_for_only(&graph, &current_key(&object).unwrap()).await;
+    env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "UpdateRejected").await;
+    assert_eq!(env.remote().len(), 1);
+    assert_sound(&env, &["sales-eu"]).await;
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::api::conditions::ConditionStatus;
+use crate::api::conditions::{ConditionStatus, Desired, merge};
 use crate::api::{
     CreateAttempt, CreatedSecret, MicrosoftGraphCredentialStatus, NamespacedName, Observations,
     RotationStatus,
@@ -184,6 +184,32 @@ pub(super) fn verified_at(mut observed: Observed, at: Timestamp) -> Observed {
     observed.status.last_verified_time = Some(Time(at));
     observed.results.verification = Some(VerificationResult { at, ..issued() });
     read_at(observed, at)
+}
+
+#[test]
+fn a_rejected_name_does_not_keep_a_client_secret_from_being_replaced() {
+    let mut named = in_use();
+    named.object.spec.display_name = Some("taken".into());
+    let renewal = renewal_at(&named.object, named.rotation().unwrap().current.as_ref().unwrap());
+    let mut due = verified_at(read(named), renewal);
+    assert_eq!(rotation_step(&due, renewal), Some(RotationStep::Create), "the name comes last");
+
+    let rejected = Desired {
+        type_: ConditionType::Registered,
+        status: ConditionStatus::False,
+        reason: Reason::UpdateRejected,
+        message: "NAME_TAKEN".into(),
+    };
+    due.status.conditions = merge(&due.status.conditions, vec![rejected], 1, now());
+    due.status.next_attempt_time = Some(Time(renewal + HOUR));
+    assert_eq!(rotation_step(&due, renewal), Some(RotationStep::Create));
+    let Source::Usable(source) = &mut due.source else { panic!("{:?}", due.source) };
+    source.is_registered = false;
+    let next = next_step(&due, &policy(), renewal);
+    assert!(
+        !matches!(next, Plan::Step(Step::Rotation(_))),
+        "the destination lacks the client secret: {next:?}"
+    );
 }
 
 #[test]
