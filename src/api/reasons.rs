@@ -95,7 +95,7 @@ reasons! {
     FederationNotTrusted AssertionRejected CertificateNotTrusted ConsentMissing PermissionMissing SignInRejected SignInPending
     TenantsNotReady
     Authenticated InvalidApiKey ApiNotInPlan BaseUrlNotAllowed IncompleteList FinalizerRejected NamespacesForbidden CompanyIdIgnored UnexpectedRemoteState
-    MailboxesHealthy MailboxesFailing MailboxesNotListed ListingPending
+    MailboxesHealthy MailboxesFailing MailboxesNotListed ListingPending FailureTimeUnknown
 }
 
 const NOTHING: &str = "Nothing to do.";

@@ -1,17 +1,16 @@
 //! The health of an account's mailboxes: what its listings add to the status and the condition `MailboxesHealthy`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::api::conditions::{Condition, ConditionType, Desired, Reason, find, whole_second};
 use crate::api::timestamp::Time;
-use crate::api::{FailingMailbox, MailboxHealthStatus, UnknownFields};
+use crate::api::{FailingMailbox, MailboxHealthStatus};
 use crate::core::event::EventBody;
+use crate::core::mailbox_failures::{Failures, Lasting, MAX_LISTED, Since};
 use crate::core::mailboxes::{Mailboxes, StateCounts};
-
-/// The failing mailboxes that the status lists.
-const MAX_LISTED: usize = 100;
 
 /// Intervals without a listing after which the state of the mailboxes is unknown.
 const STALE_INTERVALS: u32 = 3;
@@ -20,8 +19,7 @@ const STALE_INTERVALS: u32 = 3;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     pub counts: StateCounts,
-    /// The IDs of the failing mailboxes, in ascending order.
-    pub failing: Vec<i64>,
+    pub failures: Arc<Failures>,
 }
 
 /// The last attempt to list the mailboxes.
@@ -80,20 +78,11 @@ pub fn event(before: &[Condition], after: &[Condition]) -> Option<EventBody> {
 
 fn next_status(before: Option<&MailboxHealthStatus>, seen: &Seen, at: Timestamp) -> MailboxHealthStatus {
     let known = before.map(|before| before.failing_mailboxes.as_slice()).unwrap_or_default();
-    let mut failing: Vec<FailingMailbox> = seen
-        .failing
-        .iter()
-        .map(|id| {
-            let new = || FailingMailbox {
-                id: *id,
-                first_seen_time: Time(whole_second(at)),
-                unknown: UnknownFields::default(),
-            };
-            known.iter().find(|known| known.id == *id).cloned().unwrap_or_else(new)
-        })
-        .collect();
-    failing.sort_by_key(|mailbox| (mailbox.first_seen_time.0, mailbox.id));
-    failing.truncate(MAX_LISTED);
+    let failing = |(id, Since { first_seen, .. })| {
+        let known = known.iter().find(|known| known.id == id);
+        let unknown = known.map(|known| known.unknown.clone()).unwrap_or_default();
+        FailingMailbox { id, first_seen_time: Time(first_seen), unknown }
+    };
     let StateCounts { healthy, degraded, failing: failing_count, inactive, frozen } = seen.counts;
     MailboxHealthStatus {
         last_listed_time: Some(Time(whole_second(at))),
@@ -102,7 +91,7 @@ fn next_status(before: Option<&MailboxHealthStatus>, seen: &Seen, at: Timestamp)
         failing: failing_count,
         inactive,
         frozen,
-        failing_mailboxes: failing,
+        failing_mailboxes: seen.failures.longest().into_iter().map(failing).collect(),
         unknown: before.map(|before| before.unknown.clone()).unwrap_or_default(),
     }
 }
@@ -135,20 +124,45 @@ fn condition(input: &HealthInput<'_>, status: Option<&MailboxHealthStatus>) -> D
             "the mailboxes have not been listed for a while, because other requests to the account are ahead";
         return Desired::unknown(type_, Reason::ListingPending, message);
     }
-    let has_lasted = |mailbox: &&FailingMailbox| {
-        let lasted = listed_at.duration_since(mailbox.first_seen_time.0);
-        Duration::try_from(lasted).is_ok_and(|lasted| lasted >= input.patience)
+    let failures = if let Some(Attempt { result: Ok(seen), .. }) = input.attempt {
+        seen.failures.clone()
+    } else {
+        Arc::new(Failures::of_status(Some(status), input.conditions))
     };
-    match status.failing_mailboxes.iter().filter(has_lasted).count() {
+    let lasting = failures.lasting(listed_at, input.patience);
+    // The status does not say how many more there were, and the condition does.
+    if lasting.count > 0
+        && !failures.is_complete()
+        && let Some(before) =
+            find(input.conditions, type_).filter(|it| it.is_because(Reason::MailboxesFailing))
+        && let Some(before) = before.as_desired()
+    {
+        return before;
+    }
+    of_lasting(lasting)
+}
+
+fn of_lasting(Lasting { count, may_be_more }: Lasting) -> Desired {
+    let type_ = ConditionType::MailboxesHealthy;
+    match count {
+        0 if may_be_more => {
+            let message = format!(
+                "the operator was restarted while more than {MAX_LISTED} mailboxes were failing, and does not know for how \
+                 long some of them have been; it lists them for an hour"
+            );
+            Desired::unknown(type_, Reason::FailureTimeUnknown, message)
+        }
         0 => {
             let message = "no mailbox has been failing for an hour";
             Desired::met(type_, Reason::MailboxesHealthy, message)
         }
-        lasting => {
-            let (mailboxes, have) = if lasting == 1 { ("mailbox", "has") } else { ("mailboxes", "have") };
+        _ => {
+            let (mailboxes, have) = if count == 1 { ("mailbox", "has") } else { ("mailboxes", "have") };
+            let of_them =
+                if count > MAX_LISTED { format!(" of {MAX_LISTED} of them") } else { String::new() };
             let message = format!(
-                "{lasting} {mailboxes} {have} been failing for an hour or longer: status.mailboxHealth.failingMailboxes has \
-                 the IDs at Woodpecker, which shows the errors"
+                "{count} {mailboxes} {have} been failing for an hour or longer: status.mailboxHealth.failingMailboxes has \
+                 the IDs{of_them} at Woodpecker, which shows the errors"
             );
             Desired::unmet(type_, Reason::MailboxesFailing, message)
         }
@@ -162,8 +176,10 @@ fn listed_at(status: &MailboxHealthStatus) -> Option<Timestamp> {
 // === impl Seen ===
 
 impl Seen {
-    pub fn of(mailboxes: &Mailboxes) -> Self {
-        Self { counts: mailboxes.counts(), failing: mailboxes.failing() }
+    /// What a listing shows, after `before`.
+    pub fn of(mailboxes: &Mailboxes, before: &Failures, at: Timestamp) -> Self {
+        let failures = before.next(&mailboxes.failing(), at);
+        Self { counts: mailboxes.counts(), failures: Arc::new(failures) }
     }
 }
 
@@ -178,20 +194,31 @@ mod tests {
     struct Account {
         status: Option<MailboxHealthStatus>,
         conditions: Vec<Condition>,
+        /// What the process remembers.
+        failures: Option<Arc<Failures>>,
         events: Vec<&'static str>,
         is_usable: bool,
     }
 
     impl Account {
         fn new() -> Self {
-            Self { status: None, conditions: Vec::new(), events: Vec::new(), is_usable: true }
+            Self { status: None, conditions: Vec::new(), failures: None, events: Vec::new(), is_usable: true }
         }
 
         fn report(&mut self, minute: i64, result: Option<Result<&[i64], &str>>) -> (ConditionStatus, String) {
             let now = Timestamp::from_second(minute * 60).unwrap();
-            let seen = |failing: &[i64]| Seen { counts: StateCounts::default(), failing: failing.to_vec() };
+            let seen = |failing: &[i64]| {
+                let restored = || Arc::new(Failures::of_status(self.status.as_ref(), &self.conditions));
+                let failures = self.failures.clone().unwrap_or_else(restored).next(failing, now);
+                let counts =
+                    StateCounts { failing: i32::try_from(failing.len()).unwrap(), ..StateCounts::default() };
+                Seen { counts, failures: Arc::new(failures) }
+            };
             let attempt =
                 result.map(|result| Attempt { at: now, result: result.map(seen).map_err(str::to_owned) });
+            if let Some(Attempt { result: Ok(seen), .. }) = &attempt {
+                self.failures = Some(seen.failures.clone());
+            }
             let HealthReport { status, condition } = report(&HealthInput {
                 before: self.status.as_ref(),
                 conditions: &self.conditions,
@@ -268,5 +295,38 @@ mod tests {
         assert_eq!(account.status, before, "it is not newer");
         let listed: Vec<i64> = before.unwrap().failing_mailboxes.iter().map(|it| it.id).collect();
         assert_eq!(listed, [500].into_iter().chain(1..=99).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn more_than_a_hundred_are_all_counted_and_none_is_forgotten_when_others_recover() {
+        let mut account = Account::new();
+        let all: Vec<i64> = (1..=150).collect();
+        account.lists(0, &all);
+        assert_eq!(account.lists(60, &all), ConditionStatus::False);
+        let message = account.conditions[0].message.clone();
+        assert!(message.starts_with("150 mailboxes have been"), "{message}");
+        assert!(message.contains("the IDs of 100 of them at Woodpecker"), "{message}");
+        assert_eq!(account.lists(90, &all[100..]), ConditionStatus::False, "they did not begin just now");
+        assert!(account.conditions[0].message.starts_with("50 mailboxes have been"));
+        assert_eq!(account.events, ["MailboxesFailing"]);
+    }
+
+    #[test]
+    fn a_restart_changes_nothing_and_a_time_that_it_lost_is_neither_true_nor_false() {
+        let mut account = Account::new();
+        let all: Vec<i64> = (1..=150).collect();
+        account.lists(0, &all);
+        account.lists(60, &all);
+        let (status, conditions) = (account.status.clone(), account.conditions.clone());
+        account.failures = None;
+        account.report(61, None);
+        assert_eq!((&account.status, &account.conditions), (&status, &conditions));
+        let unknown = (ConditionStatus::Unknown, "FailureTimeUnknown".to_owned());
+        assert_eq!(account.report(90, Some(Ok(&all[100..]))), unknown);
+        account.failures = None;
+        assert_eq!(account.report(91, None), unknown, "also after another restart");
+        assert_eq!(account.report(149, Some(Ok(&all[100..]))), unknown);
+        assert_eq!(account.lists(150, &all[100..]), ConditionStatus::False);
+        assert!(account.conditions[0].message.starts_with("50 mailboxes have been"));
     }
 }

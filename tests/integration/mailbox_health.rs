@@ -158,6 +158,64 @@ async fn a_mailbox_that_fails_for_an_hour_is_reported_until_it_works() {
     event("MailboxesHealthy:").await;
 }
 
+/// Mailboxes that fail.
+fn failing(ids: std::ops::RangeInclusive<i64>) -> Vec<Value> {
+    let one = |id| mailbox(id, &format!("sender-{id}@example.com"), json!({"error": "Token refresh failed"}));
+    ids.map(one).collect()
+}
+
+#[tokio::test]
+async fn more_failing_mailboxes_than_the_status_lists_are_all_remembered() {
+    let env = TestEnv::start().await;
+    env.woodpecker.set_mailboxes("watched", failing(1..=150));
+    watched(&env, "watched").await;
+    let account = wait_for_health(&env, "watched", ConditionStatus::True, "MailboxesHealthy").await;
+    let found = health(&account);
+    assert_eq!((found.failing, found.failing_mailboxes.len()), (150, 100));
+    let since = found.failing_mailboxes[0].first_seen_time.clone();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    // The ones that the status lists recover.
+    env.woodpecker.set_mailboxes("watched", failing(101..=150));
+    request_listing(&env, "watched").await;
+    let listed = eventually("the others are listed", || async {
+        let account: WoodpeckerAccount = env.api().get("watched").await.unwrap();
+        let found = health(&account);
+        if found.failing == 50 { Ok(found.failing_mailboxes) } else { Err(format!("{found:#?}")) }
+    })
+    .await;
+    assert_eq!(listed.iter().map(|it| it.id).collect::<Vec<_>>(), (101..=150).collect::<Vec<_>>());
+    assert!(listed.iter().all(|it| it.first_seen_time == since), "they fail since {since:?}: {listed:#?}");
+}
+
+#[tokio::test]
+async fn after_a_restart_mailboxes_whose_failure_may_have_lasted_are_not_called_healthy() {
+    let mut env = TestEnv::start().await;
+    env.woodpecker.set_mailboxes("watched", failing(1..=150));
+    watched(&env, "watched").await;
+    let account = wait_for_health(&env, "watched", ConditionStatus::True, "MailboxesHealthy").await;
+    env.stop_operator().await;
+    // Since two hours, of which the operator's clock makes far more than one.
+    let listed = health(&account).failing_mailboxes.into_iter().map(|it| {
+        let since = (it.first_seen_time.0 - SignedDuration::from_hours(2)).strftime("%Y-%m-%dT%H:%M:%SZ");
+        json!({"id": it.id, "firstSeenTime": since.to_string()})
+    });
+    let patch = json!({"status": {"mailboxHealth": {"failingMailboxes": listed.collect::<Vec<_>>()}}});
+    let accounts = env.api::<WoodpeckerAccount>();
+    accounts.patch_status("watched", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    env.start_operator().await;
+    request_listing(&env, "watched").await;
+    let account = wait_for_health(&env, "watched", ConditionStatus::False, "MailboxesFailing").await;
+    let message = &healthy(&account).unwrap().message;
+    assert!(message.starts_with("100 mailboxes have been failing"), "{message}");
+    env.woodpecker.set_mailboxes("watched", failing(101..=150));
+    request_listing(&env, "watched").await;
+    let account = wait_for_health(&env, "watched", ConditionStatus::Unknown, "FailureTimeUnknown").await;
+    assert_eq!(health(&account).failing, 50);
+    env.woodpecker.set_mailboxes("watched", Vec::new());
+    request_listing(&env, "watched").await;
+    wait_for_health(&env, "watched", ConditionStatus::True, "MailboxesHealthy").await;
+}
+
 #[tokio::test]
 async fn a_failed_listing_of_mailboxes_makes_their_health_unknown() {
     let env = TestEnv::start().await;

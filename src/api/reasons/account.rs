@@ -72,6 +72,9 @@ entries! {
         ListingPending: Unknown, Nobody,
             "The mailboxes have not been listed yet, or not for a while: every other request to the account goes first.",
             NOTHING;
+        FailureTimeUnknown: Unknown, Nobody,
+            "The operator was restarted while more than 100 mailboxes were failing, more than the status lists, and those that it listed work again. For how long the others have been failing is unknown.",
+            "Nothing to do: the operator knows it within an hour.";
         AccountNotReady: Unknown, Nobody,
             "The account cannot be used, so its mailboxes are not listed.",
             "Make the account ready first: its condition Ready says what to do.";

@@ -13,6 +13,7 @@ use crate::controller::account::requester;
 use crate::controller::context::Context;
 use crate::core::backoff;
 use crate::core::error_chain::chain;
+use crate::core::mailbox_failures::Failures;
 use crate::core::mailbox_health::{Attempt, HealthInput, HealthReport, Seen, report};
 use crate::core::request_priority::RequestPriority;
 use crate::woodpecker::{AccountQueue, ApiError, Permit, QueueEntry, RemoteAccount};
@@ -23,8 +24,10 @@ pub struct MailboxListings {
     is_running: bool,
     /// The last attempt that got a response, or none in time.
     last: Option<Attempt>,
+    /// By the last successful listing.
+    failures: Option<Arc<Failures>>,
     /// Consecutive attempts that failed or were given up, and when the next one may begin.
-    failures: u32,
+    unsuccessful: u32,
     not_before: Option<Instant>,
     /// The last handled annotation that requests a reconcile. After a restart, one counts as new.
     requested: Option<String>,
@@ -70,7 +73,7 @@ pub(super) fn check(
         let entry =
             QueueEntry { requester: requester(own), priority: RequestPriority::Mailboxes, is_failing: false };
         match remote.queue.request_permit(&entry) {
-            Ok(permit) => begin(context, own, &uid, remote.clone(), permit, requested),
+            Ok(permit) => begin(context, object, own, remote.clone(), permit),
             // The permit requeues it.
             Err(_) => *queued_in = Some(remote.queue.clone()),
         }
@@ -92,29 +95,39 @@ pub(super) fn check(
 /// Lists in a task of its own, which requeues the account.
 fn begin(
     context: &Context,
+    object: &WoodpeckerAccount,
     own: &AccountName,
-    uid: &str,
     remote: Arc<RemoteAccount>,
     permit: Permit,
-    requested: Option<String>,
 ) {
-    context.index.change_account(own, Some(uid), |account| account.mailboxes.begin(requested));
+    let (own, uid, requested) = (own.clone(), object.uid().unwrap_or_default(), requested(object));
+    let remembered = context.index.change_account(&own, Some(&uid), |account| {
+        account.mailboxes.begin(requested);
+        account.mailboxes.failures.clone()
+    });
+    let before = remembered.flatten().unwrap_or_else(|| Arc::new(failures_of(object)));
     let (index, requeuer, timing) = (context.index.clone(), context.requeuer.clone(), context.policy.timing);
-    let (own, uid) = (own.clone(), uid.to_owned());
     tokio::spawn(async move {
         let at = Timestamp::now();
         let result = remote.list_mailboxes(&permit, timing.mailbox_listing_grace).await;
         drop(permit);
-        let result = result.map(|mailboxes| Seen::of(&mailboxes));
+        let result = result.map(|mailboxes| Seen::of(&mailboxes, &before, at));
         if let Err(error) = &result {
             tracing::warn!(account = %own, error = chain(error), "failed to list the account's mailboxes");
         }
         index.change_account(&own, Some(&uid), |account| {
-            let wait = backoff::delay(&timing, account.mailboxes.failures.saturating_add(5), &uid);
+            let wait = backoff::delay(&timing, account.mailboxes.unsuccessful.saturating_add(5), &uid);
             account.mailboxes.end(at, result, wait);
         });
         requeuer.account(&own);
     });
+}
+
+/// The failing mailboxes by the status, which another process may have written.
+fn failures_of(object: &WoodpeckerAccount) -> Failures {
+    let status = object.status.as_ref();
+    let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
+    Failures::of_status(status.and_then(|status| status.mailbox_health.as_ref()), conditions)
 }
 
 /// What the condition says about a failed listing; `None` if no complete request was sent.
@@ -158,13 +171,16 @@ impl MailboxListings {
     /// Records the result. After a failure, the next listing begins after `wait`.
     fn end(&mut self, at: Timestamp, result: Result<Seen, ApiError>, wait: Duration) {
         self.is_running = false;
-        let (failures, not_before) = match &result {
+        let (unsuccessful, not_before) = match &result {
             Ok(_) => (0, None),
-            Err(_) => (self.failures.saturating_add(1), Some(Instant::now() + wait)),
+            Err(_) => (self.unsuccessful.saturating_add(1), Some(Instant::now() + wait)),
         };
-        (self.failures, self.not_before) = (failures, not_before);
+        (self.unsuccessful, self.not_before) = (unsuccessful, not_before);
         match result {
-            Ok(seen) => self.last = Some(Attempt { at, result: Ok(seen) }),
+            Ok(seen) => {
+                self.failures = Some(seen.failures.clone());
+                self.last = Some(Attempt { at, result: Ok(seen) });
+            }
             Err(error) => {
                 if let Some(problem) = problem(&error) {
                     self.last = Some(Attempt { at, result: Err(problem) });
@@ -187,7 +203,7 @@ mod tests {
     }
 
     fn seen() -> Seen {
-        Seen { counts: StateCounts::default(), failing: Vec::new() }
+        Seen { counts: StateCounts::default(), failures: Arc::default() }
     }
 
     #[tokio::test(start_paused = true)]
@@ -213,7 +229,8 @@ mod tests {
         }
         listings.end(at(2), Err(ApiError::Failed { status: 502, retry_after: None }), HOUR);
         assert!(listings.last.as_ref().is_some_and(|last| last.result.is_err()));
-        assert_eq!((listings.listed_at(), listings.failures), (None, 3));
+        assert!(listings.failures.is_some(), "what was seen before is not forgotten");
+        assert_eq!((listings.listed_at(), listings.unsuccessful), (None, 3));
         assert_eq!(listings.due_in(Some(at(0)), Duration::ZERO, None, at(9)), Some(HOUR));
         tokio::time::advance(HOUR).await;
         assert_eq!(listings.due_in(Some(at(0)), Duration::ZERO, None, at(9)), Some(Duration::ZERO));
