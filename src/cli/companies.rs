@@ -1,5 +1,6 @@
 //! `companies`: the client companies of an agency, and manifests that give each of them an account.
 
+mod existing;
 mod manifests;
 mod names;
 mod report;
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, ValueEnum};
 
+use self::manifests::Manifests;
 use self::names::NamespaceNames;
 use self::report::Companies;
 use self::template::Template;
@@ -32,7 +34,9 @@ const MAX_TEMPLATE: u64 = 1024 * 1024;
     beside a running operator.\n\n\
     A company has an account if a WoodpeckerAccount in the cluster has its id and the same base URL; one whose account \
     has a key of the company's own and no spec.companyId cannot be recognized: name it with --exclude. \
-    Manifests are printed for active companies. A company with an account keeps the names in use.\n\n\
+    Manifests (-o yaml or json) are printed for active companies without an account. A company that has an account \
+    is left out, and so is every other object that is already in the cluster: applying the output changes none of \
+    them. To keep the manifests in a file, add the output to it (>>).\n\n\
     Placeholders of a template, in YAML that kubectl accepts after they are replaced: $(name), $(namespace), \
     $(companyId), $(companyName), $(accountNamespace), $(secretName), $(secretKey), $(baseUrl). $$( stands for $(. A \
     field that is $(secretKey) or $(baseUrl) is left out if --account does not specify it.\n\n\
@@ -122,11 +126,36 @@ pub(super) async fn run(args: &CompaniesArgs) -> anyhow::Result<ExitCode> {
     }
     match args.output {
         CompaniesFormat::Table => companies.text().print()?,
-        CompaniesFormat::Yaml => output::print(&companies.yaml(&template, &args.namespace_template)?)?,
-        CompaniesFormat::Json => output::print(&companies.json(&template, &args.namespace_template)?)?,
+        CompaniesFormat::Yaml => {
+            let manifests = missing_manifests(&companies, &template, args, &remote).await?;
+            output::print(&manifests::yaml(&manifests)?)?;
+        }
+        CompaniesFormat::Json => {
+            let manifests = missing_manifests(&companies, &template, args, &remote).await?;
+            output::print(&manifests::json(&manifests))?;
+        }
     }
     let is_missing = args.missing && !companies.is_empty();
     Ok(if is_missing { ExitCode::from(3) } else { ExitCode::SUCCESS })
+}
+
+/// What the cluster does not have yet. Standard error names what is left out.
+async fn missing_manifests<'a>(
+    companies: &'a Companies,
+    template: &Template,
+    args: &CompaniesArgs,
+    remote: &Remote,
+) -> anyhow::Result<Vec<Manifests<'a>>> {
+    let mut manifests = companies.manifests(template, &args.namespace_template)?;
+    for warning in existing::leave_out(&remote.cluster.client, &mut manifests).await? {
+        output::note(&format!("warning: {warning}"));
+    }
+    let with_account = companies.with_account();
+    if !with_account.is_empty() {
+        let named = existing::named(&with_account);
+        output::note(&format!("companies that have an account are left out: {named}"));
+    }
+    Ok(manifests)
 }
 
 fn read_template(args: &CompaniesArgs) -> anyhow::Result<Template> {

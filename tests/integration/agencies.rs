@@ -158,18 +158,23 @@ async fn the_same_companies_always_get_the_same_names() {
     assert_eq!(kit::helm::parse(&yaml.out).unwrap(), items(&first), "{}", yaml.out);
     assert!(yaml.out.contains("\n# Company 4714 \"M\u{fc}ller & S\u{f6}hne\"\n"), "{}", yaml.out);
 
-    // An account keeps its names, also after another company took its name at Woodpecker.
+    // An account keeps its name, also after another company took its name at Woodpecker.
     let spec = json!({
         "companyId": 4712, "apiKeySecretRef": {"name": "agency-key"}, "allowedNamespaces": {"names": ["contoso-team"]}
     });
     env.apply_account("contoso", spec).await;
     env.woodpecker.list_company("agency", Company { is_active: false, ..Company::new(4713, "x") });
-    let again =
-        accounts(&items(&companies(&env, &["-o", "json", "--namespace-template", "{name}-team"]).await));
-    let shown: Vec<(&str, i64, &str)> =
-        again.iter().map(|(name, id, namespace)| (name.as_str(), *id, namespace.as_str())).collect();
-    assert_eq!(shown[..2], [("contoso-4711", 4711, "contoso-4711-team"), ("contoso", 4712, "contoso-team")]);
-    assert!(shown.iter().all(|(_, id, _)| *id != 4713), "an inactive company has no manifest: {shown:?}");
+    let again = companies(&env, &["-o", "json", "--namespace-template", "{name}-team"]).await;
+    let shown = accounts(&items(&again));
+    let ids: Vec<i64> = shown.iter().map(|(_, id, _)| *id).collect();
+    assert_eq!(
+        ids,
+        [4711, 4714, 4715, 4716],
+        "none for an inactive company, and none for one with an account"
+    );
+    assert_eq!(shown[0], ("contoso-4711".to_owned(), 4711, "contoso-4711-team".to_owned()));
+    let note = format!("have an account are left out: 4712 ({}/contoso)", env.namespace);
+    assert!(again.error.contains(&note), "{again:?}");
 }
 
 #[tokio::test]
@@ -238,15 +243,73 @@ async fn three_hundred_companies_are_generated_and_applied() {
     assert_eq!(allowed.len(), 300, "each client has a namespace of its own");
     let after = companies(&env, &["--missing"]).await;
     assert_eq!((after.code, after.error.as_str()), (Some(0), ""), "{after:?}");
-    // What is printed for the accounts of the cluster changes nothing.
-    let same = companies(&env, &["-o", "yaml"]).await;
-    let generations = |of: &[WoodpeckerAccount]| -> Vec<(Option<String>, Option<i64>)> {
-        of.iter().map(|it| (it.metadata.uid.clone(), it.metadata.generation)).collect()
+    let none = companies(&env, &["-o", "yaml"]).await;
+    assert_eq!((none.code, none.out.as_str()), (Some(0), ""), "{none:?}");
+    assert!(
+        none.error.contains("have an account are left out: 1000 (") && none.error.contains(" and 290 more")
+    );
+}
+
+/// What somebody changes after the first manifests were applied, as the same field manager.
+fn edits(namespace: &str) -> [String; 4] {
+    let account =
+        r#"{"spec": {"allowedNamespaces": {"names": ["client-contoso", "more"]}, "mailboxHealth": {}}}"#;
+    let binding =
+        r#"{"subjects": [{"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": "contoso"}]}"#;
+    let patch = format!("--namespace {namespace} --type=merge --field-manager=kubectl --patch");
+    [
+        format!("patch woodpeckeraccount contoso {patch} '{account}'"),
+        format!("patch rolebinding use-fabrikam {patch} '{binding}'"),
+        "label namespace client-fabrikam team=sales --field-manager=kubectl".to_owned(),
+        // The other objects of the company stay.
+        format!("delete woodpeckeraccount fabrikam --namespace {namespace}"),
+    ]
+}
+
+#[tokio::test]
+async fn applying_manifests_again_changes_nothing_that_is_in_the_cluster() {
+    let cluster = crate::harness::own_cluster().await;
+    let shell =
+        Shell::open(env!("CARGO_BIN_EXE_graph-credential-operator").as_ref(), &cluster.kubeconfig_path());
+    let shell = shell.unwrap();
+    let kubectl = |command: &str, input: &str| {
+        let ended = shell.run(&format!("kubectl {command}"), input).unwrap();
+        assert!(ended.is_success(), "{command}: {ended:?}");
+        ended.out
     };
-    let again = shell.run("kubectl apply --server-side --validate=strict --filename -", &same.out).unwrap();
-    assert!(again.is_success(), "{}", again.error);
-    let unchanged = api.list(&ListParams::default()).await.unwrap().items;
-    assert_eq!(generations(&unchanged), generations(&stored));
+    kubectl("apply --server-side --filename crds", "");
+    kubectl("wait crd --all --for=condition=Established --timeout=60s", "");
+    let env = agency(TestEnv::on(cluster).await, &[(4711, "Contoso"), (4712, "Fabrikam")]).await;
+    let own = &env.namespace;
+    kubectl("apply --server-side --filename -", &companies(&env, &["-o", "yaml"]).await.out);
+    for edit in &edits(own) {
+        kubectl(edit, "");
+    }
+    let state = || {
+        let of_agency = format!("get woodpeckeraccounts,roles,rolebindings --namespace {own} --output json");
+        let lists = [kubectl(&of_agency, ""), kubectl("get namespaces --output json", "")];
+        let lists = lists.map(|list| serde_json::from_str::<Value>(&list).unwrap());
+        let objects = lists.iter().flat_map(|list| list["items"].as_array().unwrap());
+        let version = |object: &Value| {
+            let metadata = &object["metadata"];
+            format!("{} {} {}", object["kind"], metadata["name"], metadata["resourceVersion"])
+        };
+        objects.map(version).collect::<BTreeSet<String>>()
+    };
+    let kept = format!("Namespace client-fabrikam, Role {own}/use-fabrikam, RoleBinding {own}/use-fabrikam");
+    // The second time, Fabrikam has an account again.
+    let times = [("apply --server-side --filename -", 4713, 5), ("apply --filename -", 4714, 4)];
+    for (apply, new_company, new_objects) in times {
+        let before = state();
+        env.woodpecker.list_company("agency", Company::new(new_company, &format!("New {new_company}")));
+        let printed = companies(&env, &["-o", "yaml"]).await;
+        assert!(printed.error.contains(&format!("4711 ({own}/contoso)")), "{printed:?}");
+        assert_eq!(printed.error.contains(&format!("already has {kept}")), new_objects == 5, "{printed:?}");
+        kubectl(apply, &printed.out);
+        let after = state();
+        assert!(before.is_subset(&after), "{apply}: {before:#?} {after:#?}");
+        assert_eq!(after.len() - before.len(), new_objects, "{apply}: {printed:?}");
+    }
 }
 
 /// The example's Job, with the account of the test and as its ServiceAccount.

@@ -58,7 +58,14 @@ impl Companies {
 
     /// Only active companies without an account.
     pub(super) fn keep_missing(&mut self) {
-        self.rows.retain(|row| row.company.is_active && row.accounts.is_empty());
+        self.rows.retain(Row::is_missing);
+    }
+
+    /// Which companies have an account, and its name.
+    pub(super) fn with_account(&self) -> Vec<String> {
+        let accounts = |row: &Row| Some((row.company.id, row.accounts.first()?.name.clone()));
+        let active = self.rows.iter().filter(|row| row.company.is_active);
+        active.filter_map(accounts).map(|(id, account)| format!("{id} ({account})")).collect()
     }
 
     /// What a person should look at.
@@ -109,6 +116,15 @@ impl Companies {
         let mut text = Text::default();
         text.push_table("", &table);
         text
+    }
+}
+
+// === impl Row ===
+
+impl Row {
+    /// Whether the company is active and has no account.
+    pub(super) fn is_missing(&self) -> bool {
+        self.company.is_active && self.accounts.is_empty()
     }
 }
 
