@@ -14,6 +14,9 @@ use crate::core::{backoff, clock, expiry_confirmed};
 
 const TYPE: ConditionType = ConditionType::RotationReady;
 
+/// The types of these conditions.
+pub const TYPES: [ConditionType; 2] = [TYPE, ConditionType::UnknownOwnSecrets];
+
 /// The conditions about client secrets that the operator created.
 pub fn conditions(observed: &Observed, status: Option<&RotationStatus>, now: Timestamp) -> Vec<Desired> {
     let default = RotationStatus::default();

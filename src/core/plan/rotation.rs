@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::api::conditions::{ConditionType, Reason, find};
 use crate::api::{CreatedSecret, DeletionPolicy, EarlierSecret, MicrosoftGraphCredential, RotationStatus};
 use crate::core::app_reading::AppAccess;
-use crate::core::model::{ConditionFailure, Observed, OperatorPolicy};
+use crate::core::model::{Claim, ConditionFailure, Observed, OperatorPolicy, Target};
 use crate::core::plan::conclusion::{blocked_by_remote, conclude};
 use crate::core::plan::registration::wants_rotation_finalizer;
 use crate::core::plan::removal::{next_removal, requested_removal};
@@ -135,15 +135,21 @@ pub(super) fn after_destination(
     }
 }
 
-/// Whether the destination has the client secret in use and has rejected only the name, which must not make it expire.
+/// Whether the destination can take a client secret, has the one in use, and has rejected only the name. The client secret
+/// must not expire because of that.
 fn lacks_only_name(observed: &Observed) -> bool {
-    let is_at_target = observed
-        .current_registration()
-        .is_some_and(|registration| registration.account == observed.object.account_name());
-    find(&observed.status.conditions, ConditionType::Registered)
-        .is_some_and(|it| it.is_because(Reason::UpdateRejected))
-        && is_at_target
-        && !observed.is_missing()
+    let Some(registration) = observed.current_registration() else { return false };
+    let is_rejected = find(&observed.status.conditions, ConditionType::Registered)
+        .is_some_and(|it| it.is_because(Reason::UpdateRejected));
+    let is_shown = observed.cached_entries.is_some() && !observed.is_missing();
+    let can_update = matches!(observed.target, Target::Ready(_))
+        && observed.is_registered_at_target()
+        && observed.claim == Claim::Granted
+        && observed.change_settles_in.is_zero();
+    is_rejected
+        && is_shown
+        && can_update
+        && registration.name != observed.desired_name()
         && observed.status.previous_registrations.is_empty()
 }
 

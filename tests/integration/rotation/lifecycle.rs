@@ -108,6 +108,10 @@ async fn a_rejected_name_does_not_keep_a_client_secret_from_being_replaced() {
     wait_for_only(&graph, &current_key(&object).unwrap()).await;
     env.wait_for("sales-eu", ConditionType::Registered, ConditionStatus::False, "UpdateRejected").await;
     assert_eq!(env.remote().len(), 1);
+    // What goes wrong then is said, although the destination waits.
+    graph.remove_owner(TENANT, CLIENT, IDENTITY);
+    annotate(&env, "sales-eu", json!({"graph-credentials.io/rotate-requested-at": "2"})).await;
+    env.wait_for("sales-eu", ConditionType::RotationReady, ConditionStatus::False, "WriteForbidden").await;
     assert_sound(&env, &["sales-eu"]).await;
 }
 

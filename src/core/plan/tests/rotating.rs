@@ -202,14 +202,28 @@ fn a_rejected_name_does_not_keep_a_client_secret_from_being_replaced() {
     };
     due.status.conditions = merge(&due.status.conditions, vec![rejected], 1, now());
     due.status.next_attempt_time = Some(Time(renewal + HOUR));
+    due.cached_entries = Some(vec![entry(registration().credential_id, "mail/sales-eu")]);
     assert_eq!(rotation_step(&due, renewal), Some(RotationStep::Create));
-    let Source::Usable(source) = &mut due.source else { panic!("{:?}", due.source) };
-    source.is_registered = false;
-    let next = next_step(&due, &policy(), renewal);
-    assert!(
-        !matches!(next, Plan::Step(Step::Rotation(_))),
-        "the destination lacks the client secret: {next:?}"
-    );
+
+    let changes: [fn(&mut Observed); 7] = [
+        |it| {
+            let Source::Usable(source) = &mut it.source else { panic!("{:?}", it.source) };
+            source.is_registered = false;
+        },
+        |it| it.target = Target::NotReady(account()),
+        |it| it.claim = Claim::Conflict("mail/other".into()),
+        |it| it.cached_entries = None,
+        |it| it.cached_entries = Some(Vec::new()),
+        |it| it.change_settles_in = HOUR,
+        |it| it.object.spec.display_name = None,
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let mut other = due.clone();
+        change(&mut other);
+        let next = next_step(&other, &policy(), renewal);
+        let is_rotation = matches!(next, Plan::Step(Step::Rotation(_)));
+        assert!(!is_rotation, "{number}: a client secret could not be registered now: {next:?}");
+    }
 }
 
 #[test]

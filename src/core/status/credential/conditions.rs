@@ -28,7 +28,15 @@ pub(super) fn desired(
     let expires_at = expires_at(status, observed);
     match conclusion.state {
         ReconcileState::Suspended => return suspended(observed),
-        ReconcileState::Waiting => return waiting(observed, conclusion, expires_at, now),
+        ReconcileState::Waiting => {
+            let mut all = waiting(observed, conclusion, expires_at, now);
+            if observed.own_secrets.is_some() {
+                // A rotation goes on while the destination or the verification waits.
+                all.retain(|it| !rotation_ready::TYPES.contains(&it.type_));
+                all.extend(rotation_ready::conditions(observed, status.rotation.as_deref(), now));
+            }
+            return all;
+        }
         _ => {}
     }
     let parts = [
