@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::config::LogSettings;
-use crate::sandbox::{self, Sandboxed};
+use crate::sandbox::{self, SandboxSettings};
 use crate::telemetry::logs;
 use crate::telemetry::otlp::Otlp;
 
@@ -23,7 +23,7 @@ pub(super) struct SandboxArgs {
 
     /// Further name of this machine in the Host header, such as the name of a container. Repeatable. Addresses and
     /// localhost are always allowed
-    #[arg(long = "allowed-host", value_name = "NAME")]
+    #[arg(long = "allowed-host", value_name = "NAME", value_parser = host_name)]
     allowed_hosts: Vec<String>,
 
     /// File that keeps the data, so that they survive a restart. Its key is written beside it, as FILE.key, and protects
@@ -43,15 +43,27 @@ pub(super) struct SandboxArgs {
     logging: LogSettings,
 }
 
+/// A name without a port: requests may use any.
+fn host_name(text: &str) -> Result<String, String> {
+    let is_name =
+        !text.is_empty() && text.bytes().all(|it| it.is_ascii_alphanumeric() || b"-._".contains(&it));
+    if is_name {
+        Ok(text.to_owned())
+    } else {
+        Err("specify a name alone, without scheme and port".to_owned())
+    }
+}
+
 /// Serves until a signal.
 pub(super) fn run(args: SandboxArgs) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    // Nothing that it does takes long, and threads that wake each other do.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
     logs::install(&args.logging, &Otlp::default())?;
     logs::log_panics();
-    let settings = Sandboxed {
+    let settings = SandboxSettings {
         address: args.address,
         hosts: args.allowed_hosts,
         file: args.file,

@@ -95,8 +95,8 @@ pub(crate) trait Backend: Send + Sync + 'static {
 
     fn write_status(
         &self,
-        record: &SealedGraphCredential,
-    ) -> impl Future<Output = Result<SealedGraphCredential, RecordError>> + Send;
+        record: SealedGraphCredential,
+    ) -> impl Future<Output = Result<(), RecordError>> + Send;
 
     /// Removes a record; one that no longer exists counts as removed.
     fn remove(

@@ -126,11 +126,8 @@ impl Backend for Cluster {
         self.repository.replace_fields(record, changed).await
     }
 
-    async fn write_status(
-        &self,
-        record: &SealedGraphCredential,
-    ) -> Result<SealedGraphCredential, RecordError> {
-        self.repository.write_status(record).await
+    async fn write_status(&self, record: SealedGraphCredential) -> Result<(), RecordError> {
+        self.repository.write_status(&record).await.map(drop)
     }
 
     async fn remove(&self, namespace: &str, record: &ObjectMeta) -> Result<(), RecordError> {

@@ -30,5 +30,5 @@ pub(crate) use self::openapi::document;
 pub(crate) use self::quota::Quota;
 pub(crate) use self::rate_limit::{ListLimit, RateLimiter};
 pub(crate) use self::records::new_record;
-pub(crate) use self::request::{NewSecret, UnknownFields, read_create};
+pub(crate) use self::request::{NewSecret, UnknownFields, credential_id, read_create};
 pub(crate) use self::router::{AppState, SharedState, json_body, router, routes};

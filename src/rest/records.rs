@@ -27,9 +27,10 @@ impl<B: Backend> Credentials<B> {
             match self.backend.create(record, &create.secret.text).await {
                 Ok(saved) => {
                     reserved.commit();
-                    let saved = self.update_status(saved, true).await;
-                    tracing::info!(namespace, id = saved.spec.credential_id, "saved a credential");
-                    return Ok(to_response(&saved));
+                    let response = to_response(&saved);
+                    self.update_status(saved, true).await;
+                    tracing::info!(namespace, id = response.id, "saved a credential");
+                    return Ok(response);
                 }
                 // Another record has the same id.
                 Err(RecordError::Conflict) => conflict_backoff(attempt).await,
@@ -59,14 +60,14 @@ impl<B: Backend> Credentials<B> {
                 None => self.backend.replace_fields(&record, changed).await,
             };
             match written {
-                Ok(mut written) => {
+                Ok(written) => {
+                    let (namespace, response) = (written.namespace(), to_response(&written));
                     // A new name does not verify an external change of the record.
                     if has_new_secret || status_is_current(&record) {
-                        written = self.update_status(written, has_new_secret).await;
+                        self.update_status(written, has_new_secret).await;
                     }
-                    let (namespace, id) = (written.namespace(), written.spec.credential_id);
-                    tracing::info!(namespace, id, has_new_secret, "changed a credential");
-                    return Ok(to_response(&written));
+                    tracing::info!(namespace, id = response.id, has_new_secret, "changed a credential");
+                    return Ok(response);
                 }
                 Err(RecordError::Conflict) => {
                     conflict_backoff(attempt).await;
@@ -98,18 +99,18 @@ impl<B: Backend> Credentials<B> {
     }
 
     /// Writes the status. If that fails, the record controller does it later.
-    async fn update_status(&self, record: SealedGraphCredential, is_verified: bool) -> SealedGraphCredential {
+    async fn update_status(&self, record: SealedGraphCredential, is_verified: bool) {
         let verification = is_verified.then_some(RecordVerification::Issued);
         let status = next_status(&record, verification.as_ref(), self.backend.now());
+        let name = record.name_any();
         let updated = SealedGraphCredential { status: Some(status), ..record };
-        if let Err(error) = self.backend.write_status(&updated).await {
+        if let Err(error) = self.backend.write_status(updated).await {
             tracing::info!(
-                record = updated.name_any(),
+                record = name,
                 error = chain(&error),
                 "failed to write the status of a record; the record controller writes it later"
             );
         }
-        updated
     }
 }
 

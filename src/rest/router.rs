@@ -130,15 +130,18 @@ async fn run_within_limits<B: Backend>(
         return Err(ErrorCode::UnknownCompany.into());
     }
     let account = company.as_ref().unwrap_or(account);
-    let permit =
-        OptionFuture::from(state.rate_limiter.as_ref().map(|limiter| limiter.acquire(&account.namespace)));
-    let _permit = permit.await.transpose()?;
     request.extensions_mut().insert(account.clone());
-    let response = tokio::time::timeout(state.timing.rest_request, next.run(request)).await;
-    let mut response = response.map_err(|_elapsed| {
-        tracing::error!("a request timed out");
-        RestError::Internal
-    })?;
+    let limited = async {
+        let limiter = state.rate_limiter.as_ref();
+        let permit = OptionFuture::from(limiter.map(|limiter| limiter.acquire(&account.namespace)));
+        let _permit = permit.await.transpose()?;
+        let response = tokio::time::timeout(state.timing.rest_request, next.run(request)).await;
+        response.map_err(|_elapsed| {
+            tracing::error!("a request timed out");
+            RestError::Internal
+        })
+    };
+    let mut response = limited.await.into_response();
     // That of a company, if the request names one.
     response.extensions_mut().insert(account.clone());
     Ok(response)

@@ -18,7 +18,7 @@ use super::magic::{self, Effect, Magic};
 use super::mailboxes;
 use crate::api::{ClientId, TenantId};
 use crate::http::server::ConnectionSlot;
-use crate::rest::{Account, NewSecret, RestError, SharedState};
+use crate::rest::{Account, NewSecret, RestError, SharedState, credential_id};
 
 tokio::task_local! {
     /// The answer that the verification of the current request has chosen.
@@ -53,7 +53,7 @@ pub(super) fn choose(magic: &'static Magic) {
 fn in_use(sandbox: &Sandbox, request: &Request) -> Option<&'static Magic> {
     let account =
         request.extensions().get::<Arc<Account>>().filter(|_| request.method() == Method::DELETE)?;
-    let id = request.uri().path().rsplit('/').next()?.parse().ok()?;
+    let id = credential_id(request.uri().path().rsplit('/').next()?)?;
     let is_used = sandbox.view(|data| mailboxes::uses(data, &account.namespace, id));
     is_used.then(|| magic::by_name("in-use")).flatten()
 }
@@ -69,7 +69,8 @@ struct RequestParts {
 pub(super) async fn provoke(state: SharedState<Arc<Sandbox>>, request: Request, next: Next) -> Response {
     let parts = RequestParts::of(&request);
     let sandbox = &state.credentials.backend;
-    let planned = sandbox.take_planned().or_else(|| magic::by_path(request.uri().path()));
+    let next_planned = sandbox.take_planned();
+    let planned = next_planned.or_else(|| magic::by_path(request.uri().path()));
     // What is used is not deleted, whatever the client sees.
     let planned = planned.filter(|it| !it.is_saved).or(in_use(sandbox, &request)).or(planned);
     if let Some(magic) = planned.filter(|it| !it.is_saved) {
@@ -82,7 +83,13 @@ pub(super) async fn provoke(state: SharedState<Arc<Sandbox>>, request: Request, 
         Some(magic) if !magic.is_saved || response.status().is_success() => {
             answer(magic, response, &parts).await
         }
-        _ => response,
+        _ => {
+            // It is for a request that is carried out.
+            if let Some(unused) = next_planned.filter(|it| it.is_saved) {
+                sandbox.put_back(unused);
+            }
+            response
+        }
     }
 }
 
@@ -103,16 +110,19 @@ async fn answer(magic: &'static Magic, regular: Response, request: &RequestParts
             tokio::time::sleep(*wait).await;
             regular
         }
-        Effect::Truncated => truncate(regular).await,
+        Effect::Truncated => truncate(regular, request.slot.clone()).await,
         Effect::Closed(wait) => close(*wait, request.slot.clone()).await,
     }
 }
 
 /// A response that announces its whole body and sends half of it.
-async fn truncate(response: Response) -> Response {
+async fn truncate(response: Response, slot: Option<Arc<ConnectionSlot>>) -> Response {
     let (mut head, body) = response.into_parts();
     // The body is in memory already.
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    if body.is_empty() {
+        return close(Duration::ZERO, slot).await;
+    }
     head.headers.insert(CONTENT_LENGTH, body.len().into());
     let half = body.slice(..body.len() / 2);
     // Half of it leaves first: an error at once would discard that, too.

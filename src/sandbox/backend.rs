@@ -8,12 +8,13 @@ use http::HeaderValue;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 use super::data::Data;
 use super::file::{FileError, StateFile};
 use super::magic::Magic;
 use super::request_log::RequestLog;
-use super::{agency, answer};
+use super::{agency, answer, mailboxes};
 use crate::api::{ClientId, SealedGraphCredential, TenantId};
 use crate::core::error_chain::chain;
 use crate::rest::{Account, Backend, NewSecret, Quota, RestError, UnknownFields};
@@ -23,7 +24,10 @@ use crate::store::keyring::Keyring;
 use crate::store::repository::RecordError;
 
 /// Most credentials of an account, as in `serve`.
-const MAX_CREDENTIALS: usize = 1000;
+pub(super) const MAX_CREDENTIALS: usize = 1000;
+
+/// Most bodies of the sandbox's own routes that are read at once.
+const MAX_BODIES: usize = 8;
 
 pub(super) struct Sandbox {
     keyring: Keyring,
@@ -32,6 +36,8 @@ pub(super) struct Sandbox {
     unknown: UnknownFields,
     /// Answers to the next requests, whatever they are.
     next: Mutex<VecDeque<&'static Magic>>,
+    /// Limits the memory of the bodies of the sandbox's own routes.
+    pub bodies: Semaphore,
     pub quota: Arc<Quota>,
     pub log: RequestLog,
 }
@@ -50,7 +56,8 @@ impl Sandbox {
         let quota = Arc::new(Quota::new(MAX_CREDENTIALS));
         count(&quota, &data);
         let (data, next, log) = (Mutex::new(data), Mutex::default(), RequestLog::default());
-        Ok(Self { keyring, data, file, unknown, next, quota, log })
+        let bodies = Semaphore::new(MAX_BODIES);
+        Ok(Self { keyring, data, file, unknown, next, bodies, quota, log })
     }
 
     pub fn has_file(&self) -> bool {
@@ -102,6 +109,11 @@ impl Sandbox {
         self.next.lock().pop_front()
     }
 
+    /// Plans an answer again that did not fit the request.
+    pub fn put_back(&self, magic: &'static Magic) {
+        self.next.lock().push_front(magic);
+    }
+
     /// Encrypts secrets into a record.
     pub fn encrypt<'a>(
         &self,
@@ -115,7 +127,8 @@ impl Sandbox {
 
     /// Writes a record in place of the version that was read, or as a new one.
     fn put(&self, record: SealedGraphCredential) -> Result<SealedGraphCredential, RecordError> {
-        self.change(|data| insert(data, record).map_err(Failure::Record)).map_err(RecordError::from)
+        let stored = self.change(|data| store(data, record).cloned().map_err(Failure::Record));
+        stored.map_err(RecordError::from)
     }
 }
 
@@ -156,11 +169,11 @@ fn count(quota: &Quota, data: &Data) {
     }
 }
 
-/// Inserts a record as the API server does: with a version of its own, and a generation that counts changes of the spec.
-pub(super) fn insert(
+/// Stores a record as the API server does: with a version of its own, and a generation that counts changes of the spec.
+pub(super) fn store(
     data: &mut Data,
     mut record: SealedGraphCredential,
-) -> Result<SealedGraphCredential, RecordError> {
+) -> Result<&SealedGraphCredential, RecordError> {
     let meta = &record.metadata;
     let key = (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
     let found = data.record(&key.0, &key.1);
@@ -179,8 +192,8 @@ pub(super) fn insert(
     record.metadata.generation = generation;
     data.resource_version += 1;
     record.metadata.resource_version = Some(data.resource_version.to_string());
-    data.records.entry(key.0).or_default().insert(key.1, record.clone());
-    Ok(record)
+    let records = data.records.entry(key.0).or_default();
+    Ok(records.entry(key.1).insert_entry(record).into_mut())
 }
 
 impl Backend for Arc<Sandbox> {
@@ -268,18 +281,18 @@ impl Backend for Arc<Sandbox> {
         self.put(changed)
     }
 
-    async fn write_status(
-        &self,
-        record: &SealedGraphCredential,
-    ) -> Result<SealedGraphCredential, RecordError> {
-        self.put(record.clone())
+    async fn write_status(&self, record: SealedGraphCredential) -> Result<(), RecordError> {
+        let stored = self.change(|data| store(data, record).map(|_| ()).map_err(Failure::Record));
+        stored.map_err(RecordError::from)
     }
 
     async fn remove(&self, namespace: &str, record: &ObjectMeta) -> Result<(), RecordError> {
         let removed = self.change(|data| {
             let name = record.name.as_deref().unwrap_or_default();
             let Some(found) = data.record(namespace, name) else { return Ok(()) };
-            if found.metadata.resource_version != record.resource_version {
+            // A mailbox may have been connected since the request was let in.
+            let is_used = mailboxes::uses(data, namespace, found.spec.credential_id);
+            if is_used || found.metadata.resource_version != record.resource_version {
                 return Err(Failure::Record(RecordError::Conflict));
             }
             data.records.get_mut(namespace).map(|records| records.remove(name));

@@ -14,11 +14,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::backend::{Sandbox, insert};
+use super::backend::{MAX_CREDENTIALS, Sandbox, store};
 use super::data::{Data, MAIN_ACCOUNT};
 use super::error::SandboxError;
 use super::magic::{self, ANSWERS};
-use super::page;
+use super::{mailboxes, page};
 use crate::rest::{Backend, RestError, UnknownFields, new_record, read_create};
 
 /// Longest body, in bytes.
@@ -40,6 +40,7 @@ pub(super) fn routes(sandbox: Arc<Sandbox>) -> Router {
     Router::new()
         .route("/", get(page::page))
         .route("/sandbox/answers", get(answers))
+        .route("/sandbox/addresses", get(addresses))
         .route("/sandbox/log", get(log))
         .route("/sandbox/clock", get(clock).post(move_clock))
         .route("/sandbox/next", post(plan))
@@ -50,6 +51,14 @@ pub(super) fn routes(sandbox: Arc<Sandbox>) -> Router {
 
 async fn answers() -> Json<Value> {
     Json(ANSWERS.iter().map(magic::Magic::to_json).collect())
+}
+
+async fn addresses() -> Json<Value> {
+    Json(
+        mailboxes::magic_addresses()
+            .map(|(address, meaning)| json!({ "address": address, "meaning": meaning }))
+            .collect(),
+    )
 }
 
 /// The entries of the request log after the number in the query `after`.
@@ -72,20 +81,23 @@ async fn clock(State(sandbox): Shared) -> Json<Value> {
 
 /// A new time of the sandbox; without a field, the machine's time.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with the field now or advance")]
 struct Clock {
     now: Option<Timestamp>,
-    /// An ISO 8601 duration from now on, such as `P30D`.
+    /// An ISO 8601 duration from now on, without years and months, such as `P30D`.
     advance: Option<jiff::Span>,
 }
 
 async fn move_clock(state: Shared, request: Request) -> Result<Json<Value>, SandboxError> {
-    let Clock { now, advance } = body(request).await?;
+    let Clock { now, advance } = body(&state, request).await?;
     let machine = Timestamp::now();
     state.change(|data| {
         let target = match (now, advance) {
             (Some(_), Some(_)) => return Err(SandboxError::invalid(&"specify now or advance, not both")),
             (Some(now), None) => now,
+            (None, Some(advance)) if advance.get_years() != 0 || advance.get_months() != 0 => {
+                return Err(SandboxError::invalid(&"advance has weeks, days and smaller units only"));
+            }
             (None, Some(advance)) => {
                 later(data.now(), advance).map_err(|error| SandboxError::invalid(&error))?
             }
@@ -113,7 +125,7 @@ fn later(now: Timestamp, advance: jiff::Span) -> Result<Timestamp, jiff::Error> 
 
 /// Answers to the next requests of the API, whatever they are.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with the field answer")]
 struct Plan {
     /// The name of an answer.
     answer: String,
@@ -121,7 +133,7 @@ struct Plan {
 }
 
 async fn plan(State(sandbox): Shared, request: Request) -> Result<StatusCode, SandboxError> {
-    let Plan { answer, times } = body(request).await?;
+    let Plan { answer, times } = body(&sandbox, request).await?;
     let found = magic::by_name(&answer);
     let magic =
         found.ok_or_else(|| SandboxError::invalid(&"no answer has this name; see /sandbox/answers"))?;
@@ -135,7 +147,7 @@ async fn plan(State(sandbox): Shared, request: Request) -> Result<StatusCode, Sa
 
 /// What there is after a reset.
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with the field credentials")]
 struct Seed {
     /// Credentials, each as in the body of a create.
     #[serde(default)]
@@ -144,25 +156,43 @@ struct Seed {
 
 /// Removes everything, and creates the credentials of the body.
 async fn reset(State(sandbox): Shared, request: Request) -> Result<Json<Value>, SandboxError> {
-    let Seed { credentials } = body(request).await?;
+    let Seed { credentials } = body(&sandbox, request).await?;
+    if credentials.len() > MAX_CREDENTIALS {
+        return Err(SandboxError::invalid(&format!(
+            "credentials: at most {MAX_CREDENTIALS}, as an account has"
+        )));
+    }
     let mut data = Data::initial();
     let mut ids = Vec::new();
     for (at, credential) in credentials.iter().enumerate() {
-        let invalid = |error: RestError| SandboxError::invalid(&format!("credentials[{at}]: {error:?}"));
+        let invalid =
+            |error: RestError| SandboxError::invalid(&format!("credentials[{at}]: {}", reason(error)));
         let body = credential.to_string();
         // It may have expired already.
         let create = read_create(body.as_bytes(), Timestamp::MIN, UnknownFields::Reject).map_err(invalid)?;
         let mut record = new_record(MAIN_ACCOUNT, &create).map_err(|_| RestError::Internal)?;
         sandbox.encrypt(&mut record, &create.secret.text).map_err(|_| RestError::Internal)?;
-        let record = insert(&mut data, record).map_err(|_| RestError::Internal)?;
+        let record = store(&mut data, record).map_err(|_| RestError::Internal)?;
         ids.push(record.spec.credential_id);
+        // Others are served meanwhile.
+        tokio::task::yield_now().await;
     }
     sandbox.replace_data(&data)?;
     Ok(Json(json!({ "credential_ids": ids })))
 }
 
+/// The error in the words of the API.
+fn reason(error: RestError) -> String {
+    match error {
+        RestError::Rejected(code, Some(detail)) => format!("{}: {detail}", code.as_str()),
+        RestError::Rejected(code, None) => code.as_str().to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
 /// Reads a JSON body of any content type; an empty one counts as an empty object.
-async fn body<T: DeserializeOwned>(request: Request) -> Result<T, SandboxError> {
+async fn body<T: DeserializeOwned>(sandbox: &Sandbox, request: Request) -> Result<T, SandboxError> {
+    let _permit = sandbox.bodies.acquire().await;
     let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(request.into_body(), MAX_BODY)).await;
     let body =
         read.map_err(|_elapsed| RestError::TimedOut)?.map_err(|error| SandboxError::invalid(&error))?;

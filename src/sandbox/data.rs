@@ -73,8 +73,10 @@ impl Data {
     }
 
     pub fn account(&self, key: &[u8]) -> Option<Arc<Account>> {
-        let found = self.api_keys.iter().find(|it| it.key.as_bytes() == key)?;
-        Some(Arc::new(Account { namespace: found.account.clone(), key: found.label.clone() }))
+        let mut keys = self.api_keys.iter().zip(1..);
+        let (found, number) = keys.find(|(it, _)| it.key.as_bytes() == key)?;
+        // Labels are texts of clients, and names of keys are logged.
+        Some(Arc::new(Account { namespace: found.account.clone(), key: format!("key-{number}") }))
     }
 
     pub fn record(&self, account: &str, name: &str) -> Option<&SealedGraphCredential> {

@@ -14,7 +14,7 @@ pub(super) enum SandboxError {
     Invalid(String),
     /// The error of the API.
     Rest(RestError),
-    /// The route is for agencies. Programs of others have seen this answer; the vendor documents none.
+    /// The route is for agencies. Third-party programs have seen this answer; the vendor documents none.
     NoAgency,
     /// A constant of ours.
     Rejected(&'static str),

@@ -46,9 +46,18 @@ pub(super) struct StateFile {
 impl StateFile {
     /// Reads the file and its key. If there is no file, both are created.
     pub fn open(path: &Path) -> Result<(Self, Keyring, Data), FileError> {
-        let file = Self { path: path.to_owned(), _lock: lock(path)? };
-        let key_path = with_suffix(path, ".key");
-        let (data, key) = (read(path)?, read(&key_path)?);
+        // A link stays, and sandboxes with several links share one lock.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let file = Self { _lock: lock(&path)?, path };
+        let key_path = with_suffix(&file.path, ".key");
+        let data = match read(&file.path)?.filter(|json| !json.is_empty()) {
+            Some(json) => Some(
+                serde_json::from_slice(&json)
+                    .map_err(|error| FileError::Malformed(file.path.clone(), error))?,
+            ),
+            None => None,
+        };
+        let key = read(&key_path)?;
         let keyring = match &key {
             Some(json) => Keyring::from_json(json)
                 .map_err(|error| FileError::MalformedKey(key_path.clone(), error.into()))?,
@@ -59,11 +68,7 @@ impl StateFile {
                 keyring
             }
         };
-        let data = match data {
-            Some(json) => serde_json::from_slice(&json)
-                .map_err(|error| FileError::Malformed(file.path.clone(), error))?,
-            None => Data::initial(),
-        };
+        let data = data.unwrap_or_else(Data::initial);
         file.write(&data)?;
         Ok((file, keyring, data))
     }
@@ -154,8 +159,30 @@ mod tests {
         fs::write(&path, "{").unwrap();
         assert!(matches!(StateFile::open(&path), Err(FileError::Malformed(..))));
         assert_eq!(fs::read(&path).unwrap(), b"{");
-        fs::remove_file(folder.join("state.json.key")).unwrap();
+        let key = folder.join("state.json.key");
+        fs::remove_file(&key).unwrap();
+        assert!(matches!(StateFile::open(&path), Err(FileError::Malformed(..))), "it is of another program");
+        fs::write(&path, serde_json::to_vec(&Data::initial()).unwrap()).unwrap();
         assert!(matches!(StateFile::open(&path), Err(FileError::NoKey(..))));
+        fs::write(&path, "").unwrap();
+        StateFile::open(&path).unwrap();
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_and_its_file_is_written_and_locked() {
+        let folder = folder("link");
+        let (real, link) = (folder.join("real.json"), folder.join("link.json"));
+        drop(StateFile::open(&real).unwrap());
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let (file, _, mut data) = StateFile::open(&link).unwrap();
+        data.clock_offset = 5;
+        file.write(&data).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert!(matches!(StateFile::open(&real), Err(FileError::InUse(_))));
+        drop(file);
+        assert_eq!(StateFile::open(&real).unwrap().2, data);
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -4,10 +4,8 @@
 //! Strict sandboxes also refuse headers that the API does not know.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::Response;
 use http::header::{HOST, ORIGIN};
 use http::uri::Authority;
@@ -57,34 +55,29 @@ pub(super) struct Guard {
     pub is_strict: bool,
 }
 
-pub(super) async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    let (headers, now) = (request.headers(), Timestamp::now());
-    let Some(host) = single(headers, &HOST).filter(|host| guard.allows_host(host)) else {
-        return problem(
-            StatusCode::FORBIDDEN,
-            "The Host header names another host than this one; see --allowed-host",
-            now,
-        );
-    };
-    let is_other_origin =
-        headers.contains_key(ORIGIN) && single(headers, &ORIGIN) != Some(&format!("http://{host}"));
-    // The request for an image or a script of another website has no origin. A link to the page may.
-    let site = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
-    let is_embedded = site.is_some_and(|site| site != b"same-origin" && site != b"none");
-    if is_other_origin || (is_embedded && request.uri().path() != "/") {
-        return problem(StatusCode::FORBIDDEN, "Websites cannot send requests to the sandbox", now);
-    }
-    if guard.is_strict
-        && let Some(unknown) = headers.keys().find(|name| !is_known(name))
-    {
-        return problem(StatusCode::BAD_REQUEST, &format!("The API does not know the header {unknown}"), now);
-    }
-    next.run(request).await
-}
-
 // === impl Guard ===
 
 impl Guard {
+    /// The response to a request that a website may have caused, or that a strict sandbox refuses.
+    pub fn refusal(&self, request: &Request) -> Option<Response> {
+        let headers = request.headers();
+        let refuse = |status, reason: &str| Some(problem(status, reason, Timestamp::now()));
+        let Some(host) = single(headers, &HOST).filter(|host| self.allows_host(host)) else {
+            let reason = "The Host header names another host than this one; see --allowed-host";
+            return refuse(StatusCode::FORBIDDEN, reason);
+        };
+        let is_other_origin =
+            headers.contains_key(ORIGIN) && single(headers, &ORIGIN) != Some(&format!("http://{host}"));
+        // The request for an image or a script of another website has no origin. Other websites may link to the page.
+        let site = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
+        let is_embedded = site.is_some_and(|site| site != b"same-origin" && site != b"none");
+        if is_other_origin || (is_embedded && request.uri().path() != "/") {
+            return refuse(StatusCode::FORBIDDEN, "Websites cannot send requests to the sandbox");
+        }
+        let unknown = headers.keys().find(|name| self.is_strict && !is_known(name))?;
+        refuse(StatusCode::BAD_REQUEST, &format!("The API does not know the header {unknown}"))
+    }
+
     /// An address is no danger: rebinding needs a name.
     fn allows_host(&self, host: &str) -> bool {
         let Ok(authority) = host.parse::<Authority>() else { return false };

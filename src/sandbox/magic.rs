@@ -7,7 +7,8 @@ use std::time::Duration;
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
-use crate::rest::{ErrorCode, RestError};
+use super::mailboxes;
+use crate::rest::{ErrorCode, RestError, credential_id};
 
 /// What a magic secret begins with. The name of the answer follows.
 const SECRET_PREFIX: &str = "sandbox-";
@@ -48,7 +49,7 @@ pub(super) enum Effect {
 pub(super) enum Source {
     /// Woodpecker documents it.
     Woodpecker,
-    /// Programs of others handle it, so Woodpecker may send it.
+    /// Third-party programs handle it, so Woodpecker may send it.
     Seen,
     /// Made up: the operator's REST API sends it, or a client may meet it.
     Ours,
@@ -81,19 +82,25 @@ pub(super) fn by_guid(guid: &str) -> Option<&'static Magic> {
 
 /// The answer to a request for a credential, by the last part of its path.
 pub(super) fn by_path(path: &str) -> Option<&'static Magic> {
-    let id: i64 = path.rsplit('/').next()?.parse().ok()?;
+    let id = credential_id(path.rsplit('/').next()?)?;
     ANSWERS.iter().find(|it| it.credential_id() == Some(id))
 }
 
 fn rejection(code: ErrorCode, number: u32) -> Magic {
     let is_documented = code == ErrorCode::InvalidClientSecret;
+    let meaning = match code {
+        ErrorCode::UnknownCompany => {
+            "The agency has no company with the id in x-company-id, or the key is not the agency's."
+        }
+        _ => code.meaning(),
+    };
     Magic {
         name: code.as_str().to_ascii_lowercase().replace('_', "-"),
         number,
         effect: Effect::Error(code.into()),
         is_saved: false,
         source: if is_documented { Source::Woodpecker } else { Source::Ours },
-        meaning: format!("`{}`: {}", code.as_str(), code.meaning()),
+        meaning: format!("`{}`: {meaning}", code.as_str()),
     }
 }
 
@@ -305,15 +312,26 @@ const PAGE_INTRO: &str = "\
 
 # Answers of the sandbox
 
-The [sandbox](../tasks/sandbox.md) accepts every client secret. Each one of this table provokes an answer. The tenant id or client id in the third column does the same with any secret. A `PATCH` or `DELETE` of the
-credential id in the fourth column does it without a body.
+The [sandbox](../tasks/sandbox.md) accepts every client secret. Each one of this table provokes an answer. The tenant id
+or client id in the third column does the same with any secret. A `PATCH` or `DELETE` of the credential id in the fourth
+column does it without a body.
 
-The source is `vendor` if Woodpecker documents the answer, and `seen` if programs of others handle it. The rest is ours:
-the operator's REST API answers so, or a client may meet it. *Saved* means that the request is carried out. The client
-does not see it, or later.
+The source is `vendor` if Woodpecker documents the answer, and `seen` if third-party programs handle it. The rest is
+ours: the operator's REST API answers so, or a client may meet it. *Saved* means that the request is carried out, and
+that the client does not see that, or sees it only later.
 
 | client secret | status | tenant or client id | credential id | saved | source | meaning |
 | --- | --- | --- | --- | --- | --- | --- |
+";
+
+const PAGE_ADDRESSES: &str = "
+## Mailboxes
+
+These addresses provoke failures of single mailboxes in `POST /rest/v2/mailboxes/microsoft/bulk`, in any domain. They
+are ours. An address such as `sandbox-bad-gateway-saved@example.com` provokes that answer to the whole request.
+
+| address | meaning |
+| --- | --- |
 ";
 
 /// `docs/reference/sandbox-answers.md`.
@@ -324,7 +342,10 @@ pub fn answers_page() -> String {
         let (secret, status, guid, source) = (it.secret(), it.shown_status(), it.guid(), it.source.as_str());
         format!("| `{secret}` | {status} | `{guid}` | {id} | {saved} | {source} | {} |\n", it.meaning)
     });
-    std::iter::once(PAGE_INTRO.to_owned()).chain(rows).collect()
+    let addresses =
+        mailboxes::magic_addresses().map(|(address, meaning)| format!("| `{address}` | {meaning} |\n"));
+    let page = std::iter::once(PAGE_INTRO.to_owned()).chain(rows);
+    page.chain(std::iter::once(PAGE_ADDRESSES.to_owned())).chain(addresses).collect()
 }
 
 #[cfg(test)]

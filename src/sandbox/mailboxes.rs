@@ -38,7 +38,7 @@ const ALREADY_CONNECTED: &str = "MAILBOX_ALREADY_CONNECTED";
 pub(super) const ADDRESSES: [(&str, &str); 7] = [
     ("rejected", "The mailbox is not connected: `success` is false, with an `error`."),
     ("rejected-without-error", "The same, with null as `error`."),
-    ("already-connected", "The mailbox is not connected, because it is already."),
+    ("already-connected", "The mailbox is not connected, because it is already connected."),
     ("left-out", "The mailbox is connected, but has no element in the response."),
     ("no-slot", "The mailbox is connected, but `in_slot` is false in the list."),
     ("conditionally", "The mailbox is connected, but the list has an `error`."),
@@ -77,6 +77,7 @@ pub(super) async fn list(
     state: SharedState<Arc<Sandbox>>,
     Extension(account): Extension<Arc<Account>>,
 ) -> Json<Value> {
+    let _permit = state.credentials.list_limit.acquire(&account.namespace).await;
     state.credentials.backend.view(|data| {
         let mailboxes = data.mailboxes.get(&account.namespace).map(Vec::as_slice).unwrap_or_default();
         Json(mailboxes.iter().map(Mailbox::to_json).collect())
@@ -102,6 +103,11 @@ pub(super) async fn connect(
     let results = sandbox.change(|data| connect_all(data, &account.namespace, &bulk))?;
     let is_created = bulk.local_parts().any(|it| it == "created");
     Ok((if is_created { StatusCode::CREATED } else { StatusCode::OK }, Json(results)))
+}
+
+/// Addresses that provoke failures of single mailboxes.
+pub(super) fn magic_addresses() -> impl Iterator<Item = (String, &'static str)> {
+    ADDRESSES.iter().map(|(local, meaning)| (format!("{local}@example.com"), *meaning))
 }
 
 fn local_part(address: &str) -> &str {

@@ -1,4 +1,4 @@
-//! `GET /rest/v1/me`. Woodpecker documents only that it checks an API key; the fields are those that programs of others read.
+//! `GET /rest/v1/me`. Woodpecker documents only that it checks an API key; the fields are those that third-party programs read.
 
 use std::sync::Arc;
 

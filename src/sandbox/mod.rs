@@ -21,4 +21,4 @@ mod server;
 
 pub use self::magic::answers_page;
 pub use self::openapi::document;
-pub(crate) use self::server::{Sandboxed, serve};
+pub(crate) use self::server::{SandboxSettings, serve};

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 mod neighbors;
 
+use super::backend::MAX_CREDENTIALS;
 use super::me;
 use crate::rest::{self, ITEM};
 
@@ -39,7 +40,7 @@ fn add_guard(path: &mut Value) {
             append(&mut operation["parameters"], company_header());
         }
         let (forbidden, unknown) =
-            (&mut operation["responses"]["403"], "The request is one of a website, or for another host");
+            (&mut operation["responses"]["403"], "The request comes from a website, or names another host");
         let others = forbidden["description"].as_str().map(|others| format!("{others}. Or: "));
         *forbidden = problem(&format!("{}{unknown}", others.unwrap_or_default()));
         let bad = &mut operation["responses"]["400"];
@@ -80,6 +81,7 @@ fn own_paths() -> Map<String, Value> {
         "/sandbox/answers",
         json!({ "get": get("listAnswers", "List the answers that can be provoked", &answers()) }),
     );
+    add("/sandbox/addresses", json!({ "get": addresses() }));
     add("/sandbox/log", json!({ "get": log() }));
     let time = object(&json!({ "now": { "type": "string", "format": "date-time" } }), &["now"]);
     add(
@@ -92,7 +94,10 @@ fn own_paths() -> Map<String, Value> {
                 &object(
                     &json!({
                         "now": { "type": "string", "format": "date-time" },
-                        "advance": { "type": "string", "description": "An ISO 8601 duration, such as P30D" }
+                        "advance": {
+                            "type": "string",
+                            "description": "An ISO 8601 duration without years and months, such as P30D"
+                        }
                     }),
                     &[],
                 ),
@@ -131,7 +136,7 @@ fn me_operation() -> Value {
         &object(&fields, &["firm_id", "firm_name", "user_email", "user_id", "user_name"]),
     );
     operation["description"] =
-        "The vendor documents the path. The fields are those that programs of others read; \
+        "The vendor documents the path. The fields are those that third-party programs read; \
                                 their values are ours."
             .into();
     authenticated(operation)
@@ -144,6 +149,13 @@ fn authenticated(mut operation: Value) -> Value {
         operation["responses"][status] = json!({ "$ref": format!("#/components/responses/{status}") });
     }
     operation
+}
+
+fn addresses() -> Value {
+    let text = json!({ "type": "string" });
+    let address = object(&json!({ "address": text, "meaning": text }), &["address", "meaning"]);
+    let addresses = json!({ "type": "array", "items": address });
+    get("listAddresses", "List the addresses of mailboxes that provoke failures", &addresses)
 }
 
 fn answers() -> Value {
@@ -183,7 +195,9 @@ fn reset() -> Value {
         &json!({ "credential_ids": { "type": "array", "items": { "type": "integer" } } }),
         &["credential_ids"],
     );
-    let credentials = json!({ "type": "array", "items": { "$ref": "#/components/schemas/NewCredential" } });
+    let credentials = json!({
+        "type": "array", "maxItems": MAX_CREDENTIALS, "items": { "$ref": "#/components/schemas/NewCredential" }
+    });
     post(
         "reset",
         "Remove everything, and create the credentials of the body; they may have expired",

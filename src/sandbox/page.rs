@@ -11,8 +11,9 @@ use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CO
 use sha2::{Digest, Sha256};
 
 use super::backend::Sandbox;
-use super::data::DEFAULT_KEY;
+use super::data::{ApiKey, DEFAULT_KEY};
 use super::magic::ANSWERS;
+use super::{agency, mailboxes};
 
 const TEMPLATE: &str = include_str!("page.html");
 
@@ -40,7 +41,9 @@ pub(super) async fn page(State(sandbox): State<Arc<Sandbox>>) -> Response {
         .replace("{script}", SCRIPT)
         .replace("{key}", DEFAULT_KEY)
         .replace("{file}", if sandbox.has_file() { FILE_NOTE } else { "" })
-        .replace("{answers}", &answers());
+        .replace("{answers}", &answers())
+        .replace("{addresses}", &addresses())
+        .replace("{companies}", &companies());
     let headers = [
         (CONTENT_SECURITY_POLICY, POLICY.as_str()),
         (CACHE_CONTROL, "no-store"),
@@ -67,6 +70,25 @@ fn answers() -> String {
         );
     }
     rows
+}
+
+fn addresses() -> String {
+    let row = |(address, meaning): (String, &str)| {
+        format!("<tr><td><code>{address}</code></td><td>{}</td></tr>\n", html(meaning))
+    };
+    mailboxes::magic_addresses().map(row).collect()
+}
+
+fn companies() -> String {
+    let row = |(company, key): (agency::Company, ApiKey)| {
+        format!(
+            "<tr><td>{}</td><td>{}</td><td><code>{}</code></td></tr>\n",
+            company.id,
+            html(&company.name),
+            key.key
+        )
+    };
+    agency::initial().into_iter().zip(agency::initial_keys()).map(row).collect()
 }
 
 /// The text in HTML; what is in backticks is code.

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::answer::Provoked;
 use super::backend::Sandbox;
+use super::guard::Guard;
 use crate::rest::Account;
 
 /// Requests that are kept.
@@ -48,15 +49,26 @@ pub(super) struct Entry {
     answer: Option<&'static str>,
 }
 
+/// What the outermost layer has.
+pub(super) struct Recorder {
+    pub sandbox: Arc<Sandbox>,
+    pub guard: Guard,
+}
+
+/// Refuses what the guard refuses, and records all requests except those for the sandbox's own routes.
 pub(super) async fn record(
-    State(sandbox): State<Arc<Sandbox>>,
+    State(recorder): State<Arc<Recorder>>,
     mut request: Request,
     next: Next,
 ) -> Response {
+    let refusal = recorder.guard.refusal(&request);
     let route = request.extensions().get::<MatchedPath>();
     let route = route.map_or_else(|| "other".to_owned(), |route| route.as_str().to_owned());
     if route == "/" || route.starts_with(OWN_ROUTES) {
-        return next.run(request).await;
+        return match refusal {
+            Some(refusal) => refusal,
+            None => next.run(request).await,
+        };
     }
     let methods = ["GET", "HEAD", "POST", "PATCH", "DELETE"];
     let method = methods.into_iter().find(|it| request.method() == it).unwrap_or("other");
@@ -72,8 +84,12 @@ pub(super) async fn record(
     };
     let provoked = Provoked::default();
     request.extensions_mut().insert(provoked.clone());
+    let sandbox = recorder.sandbox.clone();
     let mut pending = Pending { sandbox, started: Instant::now(), provoked, entry };
-    let response = next.run(request).await;
+    let response = match refusal {
+        Some(refusal) => refusal,
+        None => next.run(request).await,
+    };
     let (entry, account) = (&mut pending.entry, response.extensions().get::<Arc<Account>>());
     entry.account = account.map(|account| account.namespace.clone());
     entry.status = Some(response.status().as_u16());

@@ -14,8 +14,8 @@ use tokio_util::task::TaskTracker;
 use super::answer::provoke;
 use super::backend::Sandbox;
 use super::data::DEFAULT_KEY;
-use super::guard::{Guard, guard};
-use super::request_log::record;
+use super::guard::Guard;
+use super::request_log::{Recorder, record};
 use super::{agency, control, mailboxes, me, openapi};
 use crate::core::timing::Timing;
 use crate::http::server::{Limits, Listen, Server};
@@ -30,7 +30,7 @@ const CONNECTIONS: usize = 1024;
 const REQUEST: Duration = Duration::from_mins(5);
 
 /// What a sandbox is started with.
-pub(crate) struct Sandboxed {
+pub(crate) struct SandboxSettings {
     pub address: SocketAddr,
     /// Further names of this machine.
     pub hosts: Vec<String>,
@@ -42,7 +42,7 @@ pub(crate) struct Sandboxed {
     pub has_limits: bool,
 }
 
-pub(crate) async fn serve(settings: Sandboxed) -> anyhow::Result<()> {
+pub(crate) async fn serve(settings: SandboxSettings) -> anyhow::Result<()> {
     let timing = Timing { rest_request: REQUEST, ..Timing::STANDARD };
     let received = platform::stop_signal().context("failed to listen for signals")?;
     let unknown = if settings.is_strict { UnknownFields::Reject } else { UnknownFields::Ignore };
@@ -70,7 +70,12 @@ pub(crate) async fn serve(settings: Sandboxed) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn router(sandbox: &Arc<Sandbox>, settings: &Sandboxed, timing: &Timing, writes: TaskTracker) -> Router {
+fn router(
+    sandbox: &Arc<Sandbox>,
+    settings: &SandboxSettings,
+    timing: &Timing,
+    writes: TaskTracker,
+) -> Router {
     let credentials = Credentials {
         backend: sandbox.clone(),
         quota: sandbox.quota.clone(),
@@ -94,8 +99,7 @@ fn router(sandbox: &Arc<Sandbox>, settings: &Sandboxed, timing: &Timing, writes:
             .route(agency::EMAIL_ACCOUNTS, get(agency::email_accounts))
             .layer(middleware::from_fn_with_state(state, provoke))
     });
-    let guard_state = Arc::new(Guard { hosts: settings.hosts.clone(), is_strict: settings.is_strict });
-    api.merge(control::routes(sandbox.clone()))
-        .layer(middleware::from_fn_with_state(sandbox.clone(), record))
-        .layer(middleware::from_fn_with_state(guard_state, guard))
+    let guard = Guard { hosts: settings.hosts.clone(), is_strict: settings.is_strict };
+    let recorder = Arc::new(Recorder { sandbox: sandbox.clone(), guard });
+    api.merge(control::routes(sandbox.clone())).layer(middleware::from_fn_with_state(recorder, record))
 }

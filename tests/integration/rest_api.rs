@@ -3,7 +3,7 @@
 mod access;
 mod changed_records;
 pub mod fault_proxy;
-mod hostile;
+pub mod hostile;
 pub mod http;
 mod keyring;
 mod limits;

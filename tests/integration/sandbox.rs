@@ -288,3 +288,58 @@ async fn the_log_names_the_company_and_the_answer_that_closed_the_connection() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_a_client_writes_is_not_logged_and_errors_are_in_the_words_of_the_api() {
+    let sandbox = Sandbox::start(&["--strict"]).await;
+    let keys = "/rest/v2/agency/companies/20000001/api_keys";
+    let key = sandbox.request("POST", keys, Some(json!({"label": "canary-label"}))).await.json();
+    let headers = [("x-api-key", key["api_key"].as_str().unwrap())];
+    assert_eq!(sandbox.request_with(&headers, "GET", PATH, None).await.status, 200);
+    assert!(!sandbox.process.log().contains("canary-label"), "{}", sandbox.process.log());
+
+    let message = |response: HttpResponse| response.json()["detail"].as_str().unwrap().to_owned();
+    let seed = json!({"credentials": [sample(json!({"tenant_id": "x"}))]});
+    let rejected = sandbox.request("POST", "/sandbox/reset", Some(seed)).await;
+    assert_eq!(message(rejected), "credentials[0]: INVALID_TENANT_ID");
+    let rejected = sandbox.request("POST", "/sandbox/clock", Some(json!({"advance": "P1M"}))).await;
+    assert_eq!(message(rejected), "advance has weeks, days and smaller units only");
+
+    let refused = [("x-api-key", KEY), ("x-flavor", "red")];
+    assert_eq!(sandbox.request_with(&refused, "GET", PATH, None).await.status, 400);
+    let log = sandbox.request("GET", "/sandbox/log", None).await.json();
+    let last = log["requests"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!((&last["route"], &last["status"]), (&json!(PATH), &json!(400)), "what is refused is shown");
+}
+
+#[tokio::test]
+async fn a_planned_answer_waits_for_a_request_that_it_fits() {
+    let sandbox = Sandbox::start(&[]).await;
+    let plan =
+        |answer: &'static str| sandbox.request("POST", "/sandbox/next", Some(json!({"answer": answer})));
+    assert_eq!(plan("bad-gateway-saved").await.status, 204);
+    assert_eq!(sandbox.request("DELETE", &format!("{PATH}/7"), None).await.status, 404);
+    assert_eq!(sandbox.create(json!({})).await.status, 502);
+    let id = sandbox.listed().await[0]["credential_id"].clone();
+    for odd in [format!("0{id}"), format!("+{id}"), "009000050000".to_owned()] {
+        assert_eq!(sandbox.request("DELETE", &format!("{PATH}/{odd}"), None).await.status, 404, "{odd}");
+    }
+    // There is no body to cut in half.
+    assert_eq!(plan("truncated-saved").await.status, 204);
+    let head =
+        format!("DELETE {PATH}/{id} HTTP/1.1\r\nhost: {}\r\nx-api-key: {KEY}\r\n\r\n", sandbox.address);
+    assert!(send_raw(&sandbox.address, head.as_bytes()).await.is_none(), "the connection is closed");
+    assert!(sandbox.listed().await.is_empty());
+}
+
+#[tokio::test]
+async fn magic_addresses_and_companies_are_on_the_page_and_in_json() {
+    let sandbox = Sandbox::start(&[]).await;
+    let page = String::from_utf8(sandbox.request("GET", "/", None).await.body).unwrap();
+    let addresses = sandbox.request("GET", "/sandbox/addresses", None).await.json();
+    assert!(addresses.as_array().unwrap().len() >= 7, "{addresses}");
+    for shown in addresses.as_array().unwrap().iter().map(|it| it["address"].as_str().unwrap()) {
+        assert!(page.contains(shown), "{shown}");
+    }
+    assert!(page.contains("20000005.sandboxsandboxsandbox"), "the API keys of companies");
+}

@@ -260,7 +260,7 @@ async fn an_account_at_its_limit_is_listed_in_little_memory() {
 }
 
 /// Resident memory in kB. Source: `proc(5)`.
-fn resident(process: &Process) -> u64 {
+pub fn resident(process: &Process) -> u64 {
     memory(process, "VmRSS:")
 }
 

@@ -4,6 +4,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::rest_api::hostile::resident;
 use crate::rest_api::http::{read, send_raw};
 
 #[tokio::test]
@@ -22,7 +23,9 @@ async fn hostile_requests_get_a_response_and_others_are_served() {
         ("/sandbox/reset", huge.as_bytes(), 400),
         ("/sandbox/reset", b"null", 400),
         ("/sandbox/clock", b"{\"advance\":\"P99999999999Y\"}", 400),
-        ("/sandbox/clock", b"{\"advance\":\"-P19998Y\"}", 400),
+        ("/sandbox/clock", b"{\"advance\":\"P1Y\"}", 400),
+        ("/sandbox/clock", b"{\"advance\":\"-P7000000D\"}", 400),
+        ("/sandbox/clock", b"{\"advance\":\"P7000000D\"}", 400),
         ("/sandbox/clock", b"{\"now\":\"9999-12-31T23:59:59Z\"}", 400),
         ("/sandbox/next", b"{\"answer\":\"in-use\",\"times\":-1}", 400),
         ("/sandbox/next", b"{\"answer\":\"in-use\",\"times\":1e99}", 400),
@@ -50,6 +53,36 @@ async fn hostile_requests_get_a_response_and_others_are_served() {
     }
     assert_eq!(sandbox.create(json!({})).await.status, 201);
     assert!(!sandbox.process.log().contains("panicked"), "{}", sandbox.process.log());
+}
+
+#[tokio::test]
+async fn half_bodies_and_large_seeds_use_little_memory() {
+    let sandbox = Sandbox::start(&["--no-limits"]).await;
+    let before = resident(&sandbox.process);
+    let mut halves = Vec::new();
+    for _ in 0..200 {
+        let mut connection = TcpStream::connect(&sandbox.address).await.unwrap();
+        let head = format!(
+            "POST /sandbox/reset HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\n\r\n",
+            sandbox.address,
+            1 << 20
+        );
+        let _partly = connection.write_all(head.as_bytes()).await;
+        let half = vec![b' '; 1 << 19];
+        // The server reads only some of them.
+        let written = tokio::time::timeout(Duration::from_millis(20), connection.write_all(&half)).await;
+        halves.push((connection, written.is_ok()));
+    }
+    let grown = resident(&sandbox.process).saturating_sub(before);
+    assert!(grown < 32 << 10, "{grown} kB");
+    drop(halves);
+    let seed = |credentials: usize| json!({"credentials": vec![sample(json!({})); credentials]});
+    let reset = |seed: Value| async { sandbox.request("POST", "/sandbox/reset", Some(seed)).await };
+    let rejected = reset(seed(1001)).await;
+    assert_eq!(rejected.status, 400);
+    assert!(String::from_utf8_lossy(&rejected.body).contains("at most 1000"), "{rejected:?}");
+    assert_eq!(reset(seed(1000)).await.status, 200);
+    assert_eq!(sandbox.listed().await.len(), 1000);
 }
 
 #[tokio::test]
