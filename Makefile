@@ -147,7 +147,7 @@ fuzz:
 	@set -e; \
 	host="$$(rustc -vV | sed -n 's/^host: //p')"; \
 	RUSTFLAGS='$(FUZZ_FLAGS)' $(CARGO) build --release --manifest-path fuzz/Cargo.toml --target "$$host"; \
-	for target in envelope keyring api_keys token_response graph_app graph_added_secret woodpecker_listing; do \
+	for target in envelope keyring api_keys token_response graph_app graph_added_secret woodpecker_listing woodpecker_connected; do \
 	  mkdir -p fuzz/corpus/$$target fuzz/artifacts/$$target; \
 	  "$${CARGO_TARGET_DIR:-fuzz/target}/$$host/release/$$target" -max_total_time=$${TIME:-60} -print_final_stats=1 \
 	    -artifact_prefix=fuzz/artifacts/$$target/ fuzz/corpus/$$target fuzz/seeds/$$target; \

@@ -35,4 +35,4 @@ pub use crate::rest::ApiKeys;
 #[doc(hidden)]
 pub use crate::sandbox::{answers_page, document as sandbox_openapi};
 #[doc(hidden)]
-pub use crate::woodpecker::read_listing;
+pub use crate::woodpecker::{read_connected, read_listing};

@@ -8,6 +8,7 @@ use crate::api::conditions::Condition;
 use crate::api::ids::{REMOTE_ID_RULE, SUBDOMAIN_RULE};
 use crate::api::key_identity::KeyIdentity;
 use crate::api::mailbox_health::{MailboxHealth, MailboxHealthStatus};
+use crate::api::mailboxes::{AccountMailboxes, ConnectPermission};
 use crate::api::namespace_selector::{Labels, NamespaceSelector};
 
 /// Base URL of Woodpecker's API, the default of `spec.baseUrl`.
@@ -90,6 +91,10 @@ pub struct WoodpeckerAccountSpec {
     /// list them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mailbox_health: Option<MailboxHealth>,
+
+    /// What WoodpeckerMailboxes may do at this account. If unset, they connect nothing: their plans work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mailboxes: Option<AccountMailboxes>,
 }
 
 /// Reference to a key of a Secret in the same namespace.
@@ -211,6 +216,12 @@ impl WoodpeckerAccountSpec {
         let names = self.allowed_namespaces.as_ref().map(|allowed| &allowed.names);
         let is_named = names.is_some_and(|names| names.iter().any(|name| name == namespace));
         own == namespace || is_named || is_selected()
+    }
+
+    /// Whether mailboxes may be connected, which may use paid slots.
+    pub fn allows_connecting(&self) -> bool {
+        let connect = self.mailboxes.as_ref().and_then(|mailboxes| mailboxes.connect);
+        connect.unwrap_or_default() == ConnectPermission::Allowed
     }
 
     /// The labels of namespaces that may use the account.

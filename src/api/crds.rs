@@ -6,7 +6,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::{CustomResourceExt, ResourceExt};
 use thiserror::Error;
 
-use crate::api::{EntraIdentity, MicrosoftGraphCredential, SealedGraphCredential, WoodpeckerAccount};
+use crate::api::{
+    EntraIdentity, MicrosoftGraphCredential, SealedGraphCredential, WoodpeckerAccount, WoodpeckerMailboxes,
+};
 
 /// A CRD that cannot be written as YAML.
 #[derive(Debug, Error)]
@@ -23,6 +25,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         WoodpeckerAccount::crd(),
         SealedGraphCredential::crd(),
         EntraIdentity::crd(),
+        WoodpeckerMailboxes::crd(),
     ];
     crds.into_iter()
         .map(|mut crd| {

@@ -11,6 +11,7 @@ mod identity;
 mod ids;
 mod key_identity;
 mod mailbox_health;
+mod mailboxes;
 mod namespace_selector;
 pub mod reasons;
 mod rotation;
@@ -39,6 +40,11 @@ pub use self::identity::{
 pub use self::ids::{ClientId, ParseGuidError, ParseRecordIdError, RecordId, TenantId, is_guid};
 pub use self::key_identity::KeyIdentity;
 pub use self::mailbox_health::{FailingMailbox, MailboxHealth, MailboxHealthStatus};
+pub use self::mailboxes::{
+    AccountMailboxes, ConnectPermission, ConnectionState, CredentialRef, LeftMailbox, MailboxPolicy,
+    MailboxSpec, MailboxStatus, PendingConnection, WoodpeckerMailboxes, WoodpeckerMailboxesSpec,
+    WoodpeckerMailboxesStatus,
+};
 pub use self::namespace_selector::{LabelOperator, LabelRequirement, Labels, NamespaceSelector};
 pub use self::rotation::{
     CreateAttempt, CreatedSecret, EarlierSecret, Observations, Rotation, RotationStatus, UnknownSecret,

@@ -14,6 +14,8 @@ pub enum Kind {
     Account,
     /// `EntraIdentity`.
     Identity,
+    /// `WoodpeckerMailboxes`.
+    Mailboxes,
 }
 
 /// Who must act.
@@ -96,6 +98,8 @@ reasons! {
     TenantsNotReady
     Authenticated InvalidApiKey ApiNotInPlan BaseUrlNotAllowed IncompleteList FinalizerRejected NamespacesForbidden CompanyIdIgnored UnexpectedRemoteState
     MailboxesHealthy MailboxesFailing MailboxesNotListed ListingPending FailureTimeUnknown
+    MailboxesConnected ConnectionPlanned ConnectionPending MailboxesRefused ConnectionRejected CredentialNotFound
+    CredentialNotRegistered NotAtWoodpecker AccountNotServed ConnectionNotAllowed ConnectionStopped Suspended
 }
 
 const NOTHING: &str = "Nothing to do.";
@@ -128,18 +132,25 @@ macro_rules! entries {
 mod account;
 mod credential;
 mod identity;
+mod mailboxes;
 mod rotation;
 
 /// Every entry, by kind and condition.
-pub const ENTRIES: &[Entry] =
-    &joined::<
-        {
-            credential::ENTRIES.len()
-                + rotation::ENTRIES.len()
-                + account::ENTRIES.len()
-                + identity::ENTRIES.len()
-        },
-    >(&[credential::ENTRIES, rotation::ENTRIES, account::ENTRIES, identity::ENTRIES]);
+pub const ENTRIES: &[Entry] = &joined::<
+    {
+        credential::ENTRIES.len()
+            + rotation::ENTRIES.len()
+            + account::ENTRIES.len()
+            + identity::ENTRIES.len()
+            + mailboxes::ENTRIES.len()
+    },
+>(&[
+    credential::ENTRIES,
+    rotation::ENTRIES,
+    account::ENTRIES,
+    identity::ENTRIES,
+    mailboxes::ENTRIES,
+]);
 
 /// The entries of all parts, of which there are `N`.
 const fn joined<const N: usize>(parts: &[&[Entry]]) -> [Entry; N] {
@@ -184,6 +195,7 @@ impl Kind {
             Self::Credential => "MicrosoftGraphCredential",
             Self::Account => "WoodpeckerAccount",
             Self::Identity => "EntraIdentity",
+            Self::Mailboxes => "WoodpeckerMailboxes",
         }
     }
 }

@@ -90,6 +90,10 @@ pub(super) struct CheckArgs {
     #[command(flatten)]
     graph: GraphSettings,
 
+    /// Whether the operator connects mailboxes
+    #[arg(long, env = "GCO_MAILBOXES")]
+    mailboxes: bool,
+
     #[command(flatten)]
     cluster: ClusterArgs,
 }

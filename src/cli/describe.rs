@@ -1,5 +1,6 @@
-//! `describe`: why a credential, an account or an identity is in its state, and what happens next.
+//! `describe`: why a credential, an account, an identity or an object with mailboxes is in its state, and what happens next.
 
+mod mailboxes;
 mod queue;
 mod report;
 
@@ -14,7 +15,9 @@ use kube::{Api, Client};
 
 use self::report::Description;
 use crate::api::reasons::Kind;
-use crate::api::{EntraIdentity, MicrosoftGraphCredential, NamespacedName, WoodpeckerAccount};
+use crate::api::{
+    EntraIdentity, MicrosoftGraphCredential, NamespacedName, WoodpeckerAccount, WoodpeckerMailboxes,
+};
 use crate::cli::cluster::{ClusterArgs, NamespaceArgs};
 use crate::cli::kubernetes;
 use crate::cli::object_arg::ObjectArg;
@@ -29,7 +32,8 @@ use crate::core::timing::Timing;
     graph-credential-operator describe wpa/agency -n mail -o yaml\n\n\
     Changes nothing, and asks neither Microsoft nor Woodpecker: it shows what the operator last wrote.")]
 pub(super) struct DescribeArgs {
-    /// Name of a MicrosoftGraphCredential, wpa/NAME of a WoodpeckerAccount, or ei/NAME of an EntraIdentity
+    /// Name of a MicrosoftGraphCredential, wpa/NAME of a WoodpeckerAccount, ei/NAME of an EntraIdentity, or
+    /// wpm/NAME of a WoodpeckerMailboxes
     #[arg(value_name = "NAME")]
     object: ObjectArg,
 
@@ -55,6 +59,7 @@ pub(super) async fn run(args: &DescribeArgs) -> anyhow::Result<ExitCode> {
         Kind::Credential => kubernetes::get::<MicrosoftGraphCredential>(client, &name).await?,
         Kind::Account => kubernetes::get::<WoodpeckerAccount>(client, &name).await?,
         Kind::Identity => kubernetes::get::<EntraIdentity>(client, &name).await?,
+        Kind::Mailboxes => kubernetes::get::<WoodpeckerMailboxes>(client, &name).await?,
     };
     let now = Timestamp::now();
     let state = ObjectState::of(kind, object, now);

@@ -72,7 +72,7 @@ fn find_in(text: &str) -> anyhow::Result<Vec<Subject>> {
     }
     let words = || text.split(|letter: char| !letter.is_ascii_alphanumeric());
     // A message that names a kind is about the reasons of that kind.
-    let kinds: Vec<Kind> = [Kind::Credential, Kind::Account, Kind::Identity]
+    let kinds: Vec<Kind> = [Kind::Credential, Kind::Account, Kind::Identity, Kind::Mailboxes]
         .into_iter()
         .filter(|kind| words().any(|word| word == kind.as_str()))
         .collect();

@@ -30,7 +30,7 @@ impl FromStr for ObjectArg {
 pub(super) fn credential(text: &str) -> Result<ObjectName, String> {
     match text.parse()? {
         ObjectArg { kind: Kind::Credential, name } => Ok(name),
-        ObjectArg { kind: Kind::Account | Kind::Identity, .. } => {
+        ObjectArg { kind: Kind::Account | Kind::Identity | Kind::Mailboxes, .. } => {
             Err("it must be a MicrosoftGraphCredential".to_owned())
         }
     }
@@ -42,9 +42,10 @@ fn kind(resource: &str) -> Result<Kind, String> {
     match plain.strip_suffix(".graph-credentials.io").unwrap_or(&plain) {
         "mgc" | "microsoftgraphcredential" | "microsoftgraphcredentials" => Ok(Kind::Credential),
         "ei" | "entraidentity" | "entraidentities" => Ok(Kind::Identity),
+        "wpm" | "woodpeckermailboxes" => Ok(Kind::Mailboxes),
         "wpa" | "woodpeckeraccount" | "woodpeckeraccounts" => Ok(Kind::Account),
         _ => Err(format!(
-            "{resource:?} is none of mgc (MicrosoftGraphCredential), wpa (WoodpeckerAccount) and ei (EntraIdentity)"
+            "{resource:?} is none of mgc (MicrosoftGraphCredential), wpa (WoodpeckerAccount), ei (EntraIdentity) and wpm (WoodpeckerMailboxes)"
         )),
     }
 }
@@ -62,6 +63,7 @@ mod tests {
             ("wpa/sales-eu", Kind::Account),
             ("WoodpeckerAccounts/sales-eu", Kind::Account),
             ("ei/sales-eu", Kind::Identity),
+            ("wpm/sales-eu", Kind::Mailboxes),
         ] {
             let found: ObjectArg = text.parse().unwrap();
             assert_eq!((found.kind, found.name.as_str()), (kind, "sales-eu"), "{text}");

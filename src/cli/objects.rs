@@ -71,7 +71,7 @@ impl ObjectState {
         let status = object.data.get("status").filter(|status| !status.is_null());
         let parsed = match (kind, status) {
             (Kind::Credential, Some(status)) => MicrosoftGraphCredentialStatus::deserialize(status),
-            (Kind::Credential | Kind::Account | Kind::Identity, _) => {
+            (Kind::Credential | Kind::Account | Kind::Identity | Kind::Mailboxes, _) => {
                 Ok(MicrosoftGraphCredentialStatus::default())
             }
         };
@@ -354,6 +354,7 @@ pub(super) fn resource_name(kind: Kind, name: &str) -> String {
         Kind::Credential => "microsoftgraphcredential",
         Kind::Account => "woodpeckeraccount",
         Kind::Identity => "entraidentity",
+        Kind::Mailboxes => "woodpeckermailboxes",
     };
     format!("{resource}.graph-credentials.io/{name}")
 }

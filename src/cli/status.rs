@@ -1,4 +1,4 @@
-//! `status`: all credentials, accounts and identities, what needs attention first.
+//! `status`: all credentials, accounts, identities and mailboxes, what needs attention first.
 
 mod accounts;
 mod report;
@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
-use kube::Client;
 use kube::api::DynamicObject;
+use kube::{Client, Resource};
 
 use self::accounts::Fleet;
 use self::report::Overview;
 pub(super) use self::report::StatusReport;
 use crate::api::duration::KubeDuration;
 use crate::api::reasons::Kind;
-use crate::api::{EntraIdentity, MicrosoftGraphCredential, WoodpeckerAccount};
+use crate::api::{EntraIdentity, MicrosoftGraphCredential, WoodpeckerAccount, WoodpeckerMailboxes};
 use crate::cli::cluster::{ClusterArgs, NamespaceArgs};
 use crate::cli::kubernetes;
 use crate::cli::objects::ObjectState;
@@ -97,11 +97,13 @@ pub(super) async fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let of = |kind| move |object| ObjectState::of(kind, object, now);
     let credentials = kubernetes::list::<MicrosoftGraphCredential>(client, &namespaces).await?;
     let accounts = kubernetes::list::<WoodpeckerAccount>(client, &namespaces).await?;
-    let identities = identities(client, &namespaces).await?;
+    let identities = list_optional::<EntraIdentity>(client, &namespaces).await?;
+    let mailboxes = list_optional::<WoodpeckerMailboxes>(client, &namespaces).await?;
     let mut report = StatusReport {
         credentials: credentials.into_iter().map(of(Kind::Credential)).collect(),
         accounts: accounts.into_iter().map(of(Kind::Account)).collect(),
         identities: identities.into_iter().map(of(Kind::Identity)).collect(),
+        mailboxes: mailboxes.into_iter().map(of(Kind::Mailboxes)).collect(),
         now,
         shows_namespace: namespaces.is_empty(),
     };
@@ -109,6 +111,7 @@ pub(super) async fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         // They are counted nowhere.
         report.accounts.clear();
         report.identities.clear();
+        report.mailboxes.clear();
     }
     if let Some(within) = args.expiring {
         report.keep_expiring(within);
@@ -152,10 +155,13 @@ async fn fleet(args: &StatusArgs, cluster: &Cluster, now: Timestamp) -> anyhow::
     Ok(if fleet.needs_attention() { ExitCode::from(3) } else { ExitCode::SUCCESS })
 }
 
-/// The identities; none if the cluster does not know the kind, or for a user who may not list it.
-async fn identities(client: &Client, namespaces: &[String]) -> anyhow::Result<Vec<DynamicObject>> {
-    match kubernetes::list_if_known::<EntraIdentity>(client, namespaces).await {
-        Ok(identities) => Ok(identities.unwrap_or_default()),
+/// The objects of a kind; none if the cluster does not know it, or for a user who may not list it.
+async fn list_optional<K>(client: &Client, namespaces: &[String]) -> anyhow::Result<Vec<DynamicObject>>
+where
+    K: Resource<DynamicType = ()>,
+{
+    match kubernetes::list_if_known::<K>(client, namespaces).await {
+        Ok(objects) => Ok(objects.unwrap_or_default()),
         Err(error) => match error.downcast_ref::<kube::Error>() {
             Some(kube::Error::Api(status)) if status.is_forbidden() => Ok(Vec::new()),
             _ => Err(error),

@@ -277,6 +277,11 @@ pub struct RunSettings {
     )]
     pub max_concurrent_reconciles: u16,
 
+    /// Connect mailboxes at Woodpecker, as WoodpeckerMailboxes objects say. Needs the CRD
+    /// `woodpeckermailboxes.graph-credentials.io`, and the right to list and watch these objects and to update their status
+    #[arg(long, env = "GCO_MAILBOXES")]
+    pub mailboxes: bool,
+
     /// Identities for Microsoft Graph.
     #[command(flatten)]
     pub identities: IdentitySettings,

@@ -11,6 +11,7 @@ use crate::controller::graph_slots::GraphSlots;
 use crate::controller::identities::Identities;
 use crate::controller::index::Index;
 use crate::controller::kind::Kind;
+use crate::controller::mailboxes::Submissions;
 use crate::controller::parsed::ParsedCredential;
 use crate::controller::queue::VerificationSlots;
 use crate::controller::record::owner::KnownRecords;
@@ -45,6 +46,10 @@ pub struct Context {
     pub token_endpoint: TokenEndpoint,
     /// The operator's namespace, if identities in it are used.
     pub identity_namespace: Option<String>,
+    /// Whether `WoodpeckerMailboxes` objects are reconciled.
+    pub connects_mailboxes: bool,
+    /// The mailboxes that this process has submitted.
+    pub submissions: Submissions,
     /// Tokens for Microsoft Graph.
     pub graph_tokens: GraphTokens,
     pub accounts: Accounts,

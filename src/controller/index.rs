@@ -8,6 +8,7 @@ mod credential;
 mod entry;
 mod identity;
 mod keys;
+mod mailboxes;
 mod namespaces;
 mod owners;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use self::state::{CredentialState, InFlight};
 use self::table::Table;
 use crate::api::{
     AccountName, EntraIdentity, MicrosoftGraphCredential, MicrosoftGraphCredentialStatus, WoodpeckerAccount,
+    WoodpeckerMailboxes,
 };
 use crate::controller::account::AccountState;
 use crate::controller::identity::IdentityState;
@@ -65,6 +67,7 @@ pub struct Objects {
     credentials: Table<MicrosoftGraphCredential>,
     accounts: Table<WoodpeckerAccount>,
     identities: Table<EntraIdentity>,
+    mailboxes: Table<WoodpeckerMailboxes>,
     /// The namespace of the identities, if they are used.
     identity_namespace: Option<String>,
     namespaces: NamespaceLabels,
@@ -117,6 +120,7 @@ impl Index {
             credentials: Table::new(&scopes),
             accounts: Table::new(&scopes),
             identities: Table::new(&[]),
+            mailboxes: Table::new(&[]),
             identity_namespace: None,
             namespaces: NamespaceLabels::default(),
         };

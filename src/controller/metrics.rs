@@ -7,11 +7,14 @@ use kube::core::DeserializeGuard;
 use crate::api::conditions::{Condition, ConditionStatus, ConditionType, Reason, find};
 use crate::api::{
     EntraIdentity, MicrosoftGraphCredential, NamespacedName, WoodpeckerAccount, WoodpeckerAccountStatus,
+    WoodpeckerMailboxes,
 };
 use crate::controller::context::Context;
 use crate::controller::parsed::{ParsedAccount, ParsedCredential};
+use crate::core::status::mailboxes::ConnectionCounts;
 use crate::telemetry::metrics::{
-    AccountSeries, ConditionSample, CredentialCounts, CredentialSeries, IdentitySeries, ObjectSource,
+    AccountSeries, ConditionSample, CredentialCounts, CredentialSeries, IdentitySeries, MailboxesSeries,
+    ObjectSource,
 };
 
 /// The reason of an object that has no condition yet.
@@ -28,6 +31,10 @@ impl ObjectSource for Context {
 
     fn identities(&self) -> Vec<IdentitySeries> {
         self.index.all::<EntraIdentity>().iter().map(|parsed| identity(parsed)).collect()
+    }
+
+    fn mailboxes(&self) -> Vec<MailboxesSeries> {
+        self.index.all::<WoodpeckerMailboxes>().iter().map(|parsed| connections(parsed)).collect()
     }
 }
 
@@ -84,6 +91,25 @@ fn identity(parsed: &DeserializeGuard<EntraIdentity>) -> IdentitySeries {
         ready: ready(object.is_some(), conditions),
         tenants_ready: find(conditions, ConditionType::TenantsReady).map(sample),
     }
+}
+
+fn connections(parsed: &DeserializeGuard<WoodpeckerMailboxes>) -> MailboxesSeries {
+    let NamespacedName { namespace, name } = NamespacedName::of(parsed);
+    let object = parsed.0.as_ref().ok();
+    let status = object.and_then(|object| object.status.as_ref());
+    let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let counts = status.map(ConnectionCounts::of).map(|counts| {
+        [
+            ("connected", counts.connected),
+            ("already_connected", counts.already_connected),
+            ("not_connected", counts.not_connected),
+            ("submitted", counts.submitted),
+            ("refused", counts.refused),
+            ("unconfirmed", counts.unconfirmed),
+            ("stopped", counts.stopped),
+        ]
+    });
+    MailboxesSeries { namespace, name, ready: ready(object.is_some(), conditions), counts }
 }
 
 fn counts(status: &WoodpeckerAccountStatus) -> Option<CredentialCounts> {

@@ -13,6 +13,7 @@ pub mod index;
 pub mod instrument;
 pub mod invalid;
 pub mod kind;
+pub mod mailboxes;
 pub mod metrics;
 pub mod namespaces;
 pub mod orphans;
@@ -33,7 +34,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use self::kind::readiness_check;
-use crate::api::{EntraIdentity, MicrosoftGraphCredential, WoodpeckerAccount};
+use crate::api::{EntraIdentity, MicrosoftGraphCredential, WoodpeckerAccount, WoodpeckerMailboxes};
 use crate::core::error_chain::chain;
 use crate::k8s::scope::Scope;
 
@@ -41,6 +42,7 @@ pub use self::account::Accounts;
 pub use self::context::Context;
 pub use self::identities::Identities;
 pub use self::index::Index;
+pub use self::mailboxes::Submissions;
 pub use self::record::RecordController;
 pub use self::record::owner::{KnownRecords, observer};
 pub use self::requeue::{QueueSenders, Requeuer};
@@ -73,6 +75,11 @@ pub async fn run(context: Arc<Context>) -> Result<(), ControllerError> {
     if let Some(scope) = &identities {
         context.readiness.pending(&readiness_check::<EntraIdentity>(scope), "the watch is being opened");
     }
+    for scope in scopes.iter().filter(|_| context.connects_mailboxes) {
+        context
+            .readiness
+            .pending(&readiness_check::<WoodpeckerMailboxes>(scope), "the watch is being opened");
+    }
     context.readiness.done("controller");
     tasks.spawn(record::keyring::run(context.clone()));
     tasks.spawn(stale_finalizers::run(context.clone(), scopes.clone()));
@@ -81,6 +88,12 @@ pub async fn run(context: Arc<Context>) -> Result<(), ControllerError> {
     if let Some(scope) = identities {
         tasks.spawn(reconciler::watch::<EntraIdentity>(context.clone(), scope));
         tasks.spawn(reconciler::run::<EntraIdentity>(context.clone()));
+    }
+    if context.connects_mailboxes {
+        for scope in &scopes {
+            tasks.spawn(reconciler::watch::<WoodpeckerMailboxes>(context.clone(), scope.clone()));
+        }
+        tasks.spawn(reconciler::run::<WoodpeckerMailboxes>(context.clone()));
     }
     for scope in scopes {
         tasks.spawn(reconciler::watch::<WoodpeckerAccount>(context.clone(), scope.clone()));

@@ -19,6 +19,7 @@ pub struct QueueSenders {
     pub(super) credentials: QueueSender,
     pub(super) accounts: QueueSender,
     pub(super) identities: QueueSender,
+    pub(super) mailboxes: QueueSender,
 }
 
 /// Routes every trigger to the objects that it concerns.
@@ -39,6 +40,7 @@ impl QueueSenders {
         match kind {
             RequesterKind::Credential => &self.credentials,
             RequesterKind::Account => &self.accounts,
+            RequesterKind::Mailboxes => &self.mailboxes,
         }
     }
 

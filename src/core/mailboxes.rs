@@ -97,6 +97,11 @@ impl Mailboxes {
         }
     }
 
+    /// The mailbox of that address.
+    pub fn get(&self, address: &str) -> Option<Mailbox> {
+        self.by_address.get(normalized(address).as_str()).copied()
+    }
+
     pub fn counts(&self) -> StateCounts {
         let mut counts = StateCounts::default();
         for mailbox in self.by_address.values() {

@@ -18,6 +18,7 @@ pub(crate) mod graph_error;
 pub(crate) mod graph_write;
 pub(crate) mod key_identity;
 pub(crate) mod lenient;
+pub(crate) mod mailbox_connection;
 pub(crate) mod mailbox_failures;
 pub(crate) mod mailbox_health;
 pub(crate) mod mailboxes;

@@ -3,5 +3,6 @@
 pub mod account;
 pub mod credential;
 pub mod identity;
+pub mod mailboxes;
 pub mod record;
 pub mod undecryptable;

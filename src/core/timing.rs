@@ -99,6 +99,15 @@ timing! {
     mailbox_listing_grace = Duration::from_secs(5);
     /// How long a mailbox must be failing before a condition says so: Woodpecker restores most connections automatically.
     mailbox_failing = Duration::from_hours(1);
+    /// First delay before a refused mailbox, or a refused request about mailboxes, is submitted again; doubled with each
+    /// further refusal.
+    connection_retry = Duration::from_mins(10);
+    /// Longest such delay: a permission that was granted works after up to two hours.
+    connection_retry_longest = Duration::from_hours(2);
+    /// Interval of listings for a plan of mailboxes to connect.
+    mailbox_plan = Duration::from_hours(1);
+    /// Interval of checks whether what mailboxes wait for is there.
+    blocked_poll = Duration::from_secs(30);
     /// How long changes of an account's counts are collected before they are written.
     count_pace = Duration::from_secs(10);
     /// Settle period: after it, a create or an update without a response can no longer take effect.

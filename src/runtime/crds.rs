@@ -21,6 +21,11 @@ pub(super) async fn wait_for_identities(client: &Client, process: &Process<'_>) 
     wait_for(client, process, &["entraidentities"]).await
 }
 
+/// Waits until the API server serves mailboxes too.
+pub(super) async fn wait_for_mailboxes(client: &Client, process: &Process<'_>) -> Option<()> {
+    wait_for(client, process, &["woodpeckermailboxes"]).await
+}
+
 async fn wait_for(client: &Client, process: &Process<'_>, resources: &[&'static str]) -> Option<()> {
     retry::until_success(process, "crds", async || match missing(client, resources).await {
         Ok(missing) if missing.is_empty() => Ok(()),

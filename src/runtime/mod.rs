@@ -23,7 +23,7 @@ use crate::api::NamespacedName;
 use crate::config::{RunSettings, ServeSettings};
 use crate::controller::{
     self, Accounts, Context, ControllerError, Identities, Index, KnownRecords, KnownSecrets, QueueSenders,
-    RecordController, Requeuer,
+    RecordController, Requeuer, Submissions,
 };
 use crate::core::model::OperatorPolicy;
 use crate::core::timing::Timing;
@@ -75,6 +75,12 @@ async fn operate(settings: &RunSettings, process: &Process<'_>) -> anyhow::Resul
     let Some(clients) = Clients::connect(process).await? else { return Ok(()) };
     if settings.identities.graph.entra_identities {
         let crds = crds::wait_for_identities(&clients.cluster.client, process);
+        if process.stop.run_until_cancelled(crds).await.flatten().is_none() {
+            return Ok(());
+        }
+    }
+    if settings.mailboxes {
+        let crds = crds::wait_for_mailboxes(&clients.cluster.client, process);
         if process.stop.run_until_cancelled(crds).await.flatten().is_none() {
             return Ok(());
         }
@@ -158,10 +164,11 @@ impl Operator<'_> {
         let identity_namespace =
             settings.identities.graph.entra_identities.then(|| clients.cluster.namespace.clone());
         let index = Index::new(Scope::of(&settings.process.watch_namespaces));
-        let index = Arc::new(match &identity_namespace {
+        let index = match &identity_namespace {
             Some(namespace) => index.with_identities(namespace.clone()),
             None => index,
-        });
+        };
+        let index = Arc::new(if settings.mailboxes { index.with_mailboxes() } else { index });
         let queues = self.account_queues(&senders);
         let graph_tokens = self.graph_tokens(leadership.clone());
         Ok(Context {
@@ -174,6 +181,9 @@ impl Operator<'_> {
             keyring,
             token_endpoint: clients.token_endpoint.with_leadership(leadership.clone()),
             identity_namespace,
+            connects_mailboxes: settings.mailboxes,
+            // This process has just become the leader.
+            submissions: Submissions::new(timing),
             identities: self.identities(leadership.clone(), graph_tokens.clone()),
             graph_tokens,
             accounts: Accounts::new(

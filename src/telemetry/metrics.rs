@@ -62,8 +62,8 @@ pub(crate) use self::kubernetes::KubernetesMetrics;
 pub(crate) use self::leader::LeaderMetrics;
 pub(crate) use self::objects::ObjectMetrics;
 pub use self::objects::{
-    AccountSeries, ConditionSample, CredentialCounts, CredentialSeries, IdentitySeries, ObjectSource,
-    QueueSeries,
+    AccountSeries, ConditionSample, CredentialCounts, CredentialSeries, IdentitySeries, MailboxesSeries,
+    ObjectSource, QueueSeries,
 };
 pub(crate) use self::reconcile::ReconcileMetrics;
 pub(crate) use self::remote::RemoteMetrics;

@@ -177,8 +177,25 @@ pub(super) async fn start(request: RequestBuilder) -> Result<Response, ApiError>
     })
 }
 
+/// A response with its body.
+pub(super) struct Received {
+    pub(super) status: u16,
+    pub(super) body: Vec<u8>,
+    pub(super) retry_after: Option<Duration>,
+}
+
 /// Reads the whole body; an error if the status does not say success.
 pub(super) async fn read(response: Response) -> Result<(u16, Vec<u8>), ApiError> {
+    let Received { status, body, retry_after } = receive(response).await?;
+    if (200..300).contains(&status) {
+        Ok((status, body))
+    } else {
+        Err(ApiError::from_response(status, &body, retry_after))
+    }
+}
+
+/// Reads the whole body, whatever the status.
+pub(super) async fn receive(response: Response) -> Result<Received, ApiError> {
     let status = response.status().as_u16();
     let retry_after = client::retry_after(response.headers(), Timestamp::now());
     let body = match client::body(response, MAX_RESPONSE).await {
@@ -187,11 +204,7 @@ pub(super) async fn read(response: Response) -> Result<(u16, Vec<u8>), ApiError>
         Err(_) if (400..500).contains(&status) => Vec::new(),
         Err(error) => return Err(ApiError::Lost(Box::new(error))),
     };
-    if (200..300).contains(&status) {
-        Ok((status, body))
-    } else {
-        Err(ApiError::from_response(status, &body, retry_after))
-    }
+    Ok(Received { status, body, retry_after })
 }
 
 #[cfg(test)]

@@ -173,7 +173,15 @@ fn each_kind_that_users_write_has_an_example_with_existing_fields() {
     let rendered = render(&json!({}));
     let examples = yaml(&of_the_chart(), "crdsExamples");
     let kinds: BTreeSet<&str> = examples.iter().map(|example| texts(example, "kind")).collect();
-    assert_eq!(kinds, BTreeSet::from(["EntraIdentity", "MicrosoftGraphCredential", "WoodpeckerAccount"]));
+    assert_eq!(
+        kinds,
+        BTreeSet::from([
+            "EntraIdentity",
+            "MicrosoftGraphCredential",
+            "WoodpeckerAccount",
+            "WoodpeckerMailboxes"
+        ])
+    );
     for example in &examples {
         let crds = rendered.0.iter().filter(|it| it["kind"] == "CustomResourceDefinition");
         let crd = crds

@@ -34,7 +34,7 @@ fn annotations_for_the_crds_do_not_replace_those_that_protect_them() {
         let rendered = render(&json!({"crds": {"keep": keep, "annotations": annotations}}));
         let crds: Vec<&Value> =
             rendered.0.iter().filter(|it| it["kind"] == "CustomResourceDefinition").collect();
-        assert_eq!(crds.len(), 4);
+        assert_eq!(crds.len(), 5);
         for crd in crds {
             let found = &crd["metadata"]["annotations"];
             assert_eq!((&found["team"], &found["helm.sh/resource-policy"]), (&json!("mail"), &json!(policy)));
@@ -51,5 +51,5 @@ fn crds_and_admission_policies_are_kept_on_uninstall() {
         let is_kept = |it: &&Value| it["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep";
         rendered.0.iter().filter(is_kept).count()
     };
-    assert_eq!((kept(true), kept(false)), (4 + 8 + 1, 0));
+    assert_eq!((kept(true), kept(false)), (5 + 8 + 1, 0));
 }

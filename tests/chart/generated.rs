@@ -107,8 +107,9 @@ fn files() -> Vec<(&'static str, String)> {
     ]
 }
 
-const CRDS: [&str; 4] = [
+const CRDS: [&str; 5] = [
     "templates/crds/entraidentities.yaml",
+    "templates/crds/woodpeckermailboxes.yaml",
     "templates/crds/microsoftgraphcredentials.yaml",
     "templates/crds/sealedgraphcredentials.yaml",
     "templates/crds/woodpeckeraccounts.yaml",
@@ -162,10 +163,10 @@ fn the_plain_manifests_equal_a_helm_install_without_helm_labels() {
     let kinds = |objects: &[Value], kind: &str| objects.iter().filter(|it| it["kind"] == kind).count();
     let crds = read("crds.yaml");
     assert_eq!(crds[0]["kind"], "Namespace");
-    assert_eq!(kinds(&crds, "CustomResourceDefinition"), 4);
+    assert_eq!(kinds(&crds, "CustomResourceDefinition"), 5);
     assert_eq!(kinds(&crds, "ValidatingAdmissionPolicy"), 4);
     assert_eq!(kinds(&crds, "ValidatingAdmissionPolicyBinding"), 4);
-    assert_eq!(crds.len(), 14);
+    assert_eq!(crds.len(), 15);
     for object in &crds {
         let annotations = &object["metadata"]["annotations"];
         assert_eq!(annotations["argocd.argoproj.io/sync-options"], "Prune=false,Delete=false", "{object}");
@@ -184,7 +185,7 @@ fn the_plain_manifests_equal_a_helm_install_without_helm_labels() {
     let text = fs::read_to_string(kit::workspace().join("deploy/install.yaml")).unwrap();
     assert_eq!(text.matches(&image).count(), 1);
     let prerequisites = read("prerequisites.yaml");
-    assert_eq!(kinds(&prerequisites, "CustomResourceDefinition"), 4);
+    assert_eq!(kinds(&prerequisites, "CustomResourceDefinition"), 5);
     assert_eq!(kinds(&prerequisites, "ClusterRole"), 3);
     assert_eq!(kinds(&prerequisites, "ClusterRoleBinding"), 0);
     assert_eq!(kinds(&prerequisites, "ValidatingAdmissionPolicyBinding"), 7);

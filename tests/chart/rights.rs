@@ -165,6 +165,27 @@ fn identities_are_readable_in_the_operators_namespace_and_only_if_they_are_used(
 }
 
 #[test]
+fn mailboxes_are_readable_where_the_operator_serves_and_only_if_they_are_used() {
+    let off = json!({});
+    let of_users = (json!(["get", "list", "watch"]), Value::Null);
+    assert_eq!(
+        rights_to("woodpeckermailboxes", &off),
+        std::slice::from_ref(&of_users),
+        "users can view them"
+    );
+    assert_eq!(rights_to("woodpeckermailboxes/status", &off), []);
+    for more in [json!({}), json!({"watchNamespaces": ["mail"], "rbac": {"clusterWideCRDs": false}})] {
+        let mut on = more;
+        on["mailboxes"] = json!({"enabled": true});
+        let mut found = rights_to("woodpeckermailboxes", &on);
+        found.sort_by_key(|(verbs, _)| verbs.to_string());
+        let write_state = (json!(["write-state"]), Value::Null);
+        assert_eq!(found, [of_users.clone(), of_users.clone(), write_state]);
+        assert_eq!(rights_to("woodpeckermailboxes/status", &on), [(json!(["update"]), Value::Null)]);
+    }
+}
+
+#[test]
 fn a_token_for_each_cloud_is_mounted_if_identities_are_used() {
     let volumes = |values: Value| {
         let rendered = render(&values);

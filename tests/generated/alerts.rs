@@ -297,6 +297,7 @@ fn every_reason_is_documented_and_runbooks_name_existing_ones() {
         "MicrosoftGraphCredential",
         "WoodpeckerAccount",
         "EntraIdentity",
+        "WoodpeckerMailboxes",
         "SealedGraphCredential",
         "Secret",
         "NotObserved",
@@ -327,6 +328,7 @@ fn part_about(entry: &Entry) -> Option<String> {
     match (entry.kind, entry.condition) {
         (Kind::Account, _) => Some("WoodpeckerAccount".to_owned()),
         (Kind::Identity, _) => Some("EntraIdentity".to_owned()),
+        (Kind::Mailboxes, _) => Some("WoodpeckerMailboxes".to_owned()),
         (Kind::Credential, ConditionType::Expiring | ConditionType::Ready) => {
             Some("MicrosoftGraphCredential: Expiring and Ready".to_owned())
         }

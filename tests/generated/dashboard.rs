@@ -72,6 +72,8 @@ fn the_dashboard_uses_existing_metrics_and_all_of_the_operator() {
         "graph_credential_suspended",
         "graph_credential_account_mailboxes",
         "graph_credential_account_mailboxes_healthy",
+        "graph_credential_mailboxes",
+        "graph_credential_mailboxes_ready",
         "graph_credential_identity_ready",
         "graph_credential_identity_tenants_ready",
         "graph_credential_queue_waiting",

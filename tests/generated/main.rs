@@ -79,6 +79,8 @@ fn conditions_page() -> String {
         page.extend(["\n### ", type_.as_str(), " of an identity\n\n"]);
         page.push_str(&reasons_table(|entry| entry.kind == Kind::Identity && entry.condition == type_));
     }
+    page.push_str(MAILBOXES_CONDITIONS_INTRO);
+    page.push_str(&reasons_table(|entry| entry.kind == Kind::Mailboxes));
     page
 }
 
@@ -135,13 +137,14 @@ const CREDENTIAL_METRICS: &[&str] = &[
     "graph_credential_verified",
 ];
 
-const METRIC_GROUPS: [(&str, &[&str]); 8] = [
+const METRIC_GROUPS: [(&str, &[&str]); 9] = [
     ("Credentials", CREDENTIAL_METRICS),
     (
         "Accounts and their queues",
         &["graph_credential_account", "graph_credential_queue", "graph_credential_operator_external"],
     ),
     ("Identities", &["graph_credential_identity"]),
+    ("Mailboxes to connect", &["graph_credential_mailboxes"]),
     ("Encrypted store", &["graph_credential_records", "graph_credential_record_reencrypt"]),
     (
         "REST API",
@@ -195,6 +198,14 @@ const ACCOUNT_CONDITIONS_INTRO: &str = "
 
 `Ready` is about the API key and the listing of credentials, with `Reconciling` and `Stalled` as above.
 `MailboxesHealthy` exists only with `spec.mailboxHealth`. `Ready` does not depend on it.
+";
+
+const MAILBOXES_CONDITIONS_INTRO: &str = "
+## WoodpeckerMailboxes
+
+Only `Ready`, with `Reconciling` and `Stalled` as above. Woodpecker's own texts are in `status.mailboxes` and
+`status.lastRefusal`.
+
 ";
 
 const IDENTITY_CONDITIONS_INTRO: &str = "

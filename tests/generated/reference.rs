@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use graph_credential_operator::core::orphan::OrphanCause;
 use graph_credential_operator::telemetry::metrics::{
-    AccountSeries, ConditionSample, CredentialCounts, CredentialSeries, Drift, IdentitySeries, Metrics,
-    ObjectSource, QueueSeries, RecordSeries,
+    AccountSeries, ConditionSample, CredentialCounts, CredentialSeries, Drift, IdentitySeries,
+    MailboxesSeries, Metrics, ObjectSource, QueueSeries, RecordSeries,
 };
 use graph_credential_operator::telemetry::readiness::Readiness;
 
@@ -170,6 +170,23 @@ impl ObjectSource for Example {
             name: "d".into(),
             ready: condition(),
             tenants_ready: Some(condition()),
+        }]
+    }
+
+    fn mailboxes(&self) -> Vec<MailboxesSeries> {
+        vec![MailboxesSeries {
+            namespace: "a".into(),
+            name: "e".into(),
+            ready: ConditionSample { is_true: true, reason: "MailboxesConnected".into() },
+            counts: Some([
+                ("connected", 1),
+                ("already_connected", 0),
+                ("not_connected", 0),
+                ("submitted", 0),
+                ("refused", 0),
+                ("unconfirmed", 0),
+                ("stopped", 0),
+            ]),
         }]
     }
 }

@@ -7,6 +7,7 @@ mod confused_deputy;
 mod helm_test;
 mod identities;
 mod lifecycle;
+mod mailboxes;
 mod only_if_release;
 mod own_objects;
 mod own_secrets;

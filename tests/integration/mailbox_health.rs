@@ -9,7 +9,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-use crate::harness::{EXPIRY, QUIET_TIME, TestEnv, eventually};
+use crate::harness::{CLIENT, EXPIRY, QUIET_TIME, TENANT, TestEnv, eventually};
 
 /// An account with `mailboxHealth`, beside the one that the test environment has.
 async fn watched(env: &TestEnv, name: &str) {
@@ -274,11 +274,7 @@ async fn a_slow_listing_of_mailboxes_does_not_hold_up_a_repair() {
         if list_requests(&env, "agency") > 0 { Ok(()) } else { Err(env.log()) }
     })
     .await;
-    env.entra.set_secrets(
-        "bbfb2db7-aaf4-4f7c-9dc2-2c9160d1cb32",
-        "e1c6ac69-480e-4a17-9b85-3467967bd179",
-        &["s3cret-two"],
-    );
+    env.entra.set_secrets(TENANT, CLIENT, &["s3cret-two"]);
     let started = Instant::now();
     env.secret("sales-eu-graph", &[("client_secret", "s3cret-two"), ("secret_expires_at", EXPIRY)]).await;
     let id = env.remote()[0].credential_id;

@@ -34,6 +34,7 @@ mod kubeconfig;
 mod leader_election;
 mod logs;
 mod mailbox_health;
+mod mailboxes;
 mod memory_zeroing;
 mod metrics;
 mod metrics_endpoint;

@@ -131,6 +131,7 @@ fn metrics_of_alerts() -> Vec<String> {
             && !metric.starts_with("graph_credential_record_")
             && !metric.starts_with("graph_credential_rotation_")
             && !metric.starts_with("graph_credential_account_mailboxes_")
+            && !metric.starts_with("graph_credential_mailboxes_")
     };
     metrics.into_iter().filter(is_shown).collect()
 }

@@ -74,6 +74,9 @@
     "format": "json",
     "level": "info"
   },
+  "mailboxes": {
+    "enabled": false
+  },
   "maxConcurrentReconciles": 0,
   "metrics": {
     "service": {

@@ -86,6 +86,14 @@ helm.sh/chart: {{ include "operator.labelValue" (printf "%s-%s" .Chart.Name .Cha
 - apiGroups: [graph-credentials.io]
   resources: [microsoftgraphcredentials/status, woodpeckeraccounts/status]
   verbs: [update]
+{{- if .Values.mailboxes.enabled }}
+- apiGroups: [graph-credentials.io]
+  resources: [woodpeckermailboxes]
+  verbs: [get, list, watch]
+- apiGroups: [graph-credentials.io]
+  resources: [woodpeckermailboxes/status]
+  verbs: [update]
+{{- end }}
 - apiGroups: [graph-credentials.io]
   resources: [sealedgraphcredentials]
   verbs: [get, list, watch, create, update, patch{{ if or .Values.rbac.clusterWideCRDs .Values.restApi.enabled }}, delete{{ end }}]

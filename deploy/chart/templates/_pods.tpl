@@ -82,6 +82,9 @@ dnsConfig:
 {{- if .Values.entraIdentities.enabled }}
 - --entra-identities
 {{- end }}
+{{- if .Values.mailboxes.enabled }}
+- --mailboxes
+{{- end }}
 {{- with .Values.microsoftGraph }}
 - {{ printf "--microsoft-graph=%s" . | quote }}
 {{- end }}

@@ -270,6 +270,7 @@ impl Results {
             credentials,
             accounts: Vec::new(),
             identities: Vec::new(),
+            mailboxes: Vec::new(),
             now: Timestamp::now(),
             shows_namespace: true,
         };

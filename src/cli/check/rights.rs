@@ -51,6 +51,12 @@ const REST: [Right; 2] = [
     (GROUP, "sealedgraphcredentials", "status", &["update"]),
 ];
 
+/// What else it needs there to connect mailboxes.
+const MAILBOXES: [Right; 2] = [
+    (GROUP, "woodpeckermailboxes", "", &["get", "list", "watch"]),
+    (GROUP, "woodpeckermailboxes", "status", &["update"]),
+];
+
 /// What it needs in its own namespace to use identities.
 const IDENTITIES: [Right; 2] = [
     (GROUP, "entraidentities", "", &["get", "list", "watch"]),
@@ -128,7 +134,7 @@ pub(super) async fn of_operator(cluster: &Cluster, subject: &Subject, args: &Che
     report(
         "rights",
         denied(&cluster.client, subject, served.chain(own)).await,
-        "grant them with the roles of the chart (rbac.create), or fix the flags that say what the operator uses: --watch-namespace, --secret-access, --enable-finalizers, --keyring-secret, --leader-election-lease, --entra-identities and --rest-api-keys-secret",
+        "grant them with the roles of the chart (rbac.create), or fix the flags that say what the operator uses: --watch-namespace, --secret-access, --enable-finalizers, --keyring-secret, --leader-election-lease, --entra-identities, --mailboxes and --rest-api-keys-secret",
         checks,
     );
 }
@@ -146,6 +152,9 @@ fn served(args: &CheckArgs) -> Vec<Right> {
     }
     if args.rest_api_keys_secret.is_some() {
         rights.extend(REST);
+    }
+    if args.mailboxes {
+        rights.extend(MAILBOXES);
     }
     rights.push(("", "secrets", "", secrets));
     rights

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::events::v1::Event;
 use serde_json::{Value, json};
 
+use super::mailboxes;
 use super::queue::Waiting;
 use crate::api::conditions::ConditionType;
 use crate::api::duration::KubeDuration;
@@ -32,7 +33,7 @@ pub(super) struct Description {
 }
 
 /// A name and its value in a line of the text, and in the JSON.
-type Fact = (&'static str, String);
+pub(super) type Fact = (&'static str, String);
 
 /// When the event was last seen.
 pub(super) fn last_seen(event: &Event) -> Option<Timestamp> {
@@ -69,6 +70,7 @@ impl Description {
         if state.is_deleted() {
             facts.push(("deletion", "it is being deleted".to_owned()));
         }
+        facts.extend(mailboxes::facts(state));
         facts.extend(self.of_secret());
         facts.extend(self.of_rotation());
         facts.extend(self.of_registration());
@@ -154,6 +156,9 @@ impl Description {
         if state.is_suspended() {
             return "nothing until you resume it".to_owned();
         }
+        if let Some((at, failures)) = mailboxes::next(state) {
+            return self.next_mailboxes(at, failures);
+        }
         let at = |time: &Option<Time>| time.as_ref().map(|time| time.0);
         let planned = [
             ("tries the destination again", at(&status.next_attempt_time)),
@@ -170,6 +175,13 @@ impl Description {
             return "the operator continues when the object, its Secret or its account changes".to_owned();
         }
         next.join("; ")
+    }
+
+    fn next_mailboxes(&self, at: Option<Timestamp>, failures: Option<i32>) -> String {
+        let planned = at.map(|at| format!("the operator submits the next mailboxes {}", self.planned(at)));
+        let failed = failures.map(|failures| format!("{failures} requests in a row connected no mailbox"));
+        let next: Vec<String> = planned.into_iter().chain(failed).collect();
+        if next.is_empty() { "the operator continues automatically".to_owned() } else { next.join("; ") }
     }
 
     /// The next verification of a verified secret.

@@ -17,6 +17,7 @@ pub(in crate::cli) struct StatusReport {
     pub(in crate::cli) credentials: Vec<ObjectState>,
     pub(in crate::cli) accounts: Vec<ObjectState>,
     pub(in crate::cli) identities: Vec<ObjectState>,
+    pub(in crate::cli) mailboxes: Vec<ObjectState>,
     pub(in crate::cli) now: Timestamp,
     pub(in crate::cli) shows_namespace: bool,
 }
@@ -74,6 +75,7 @@ impl StatusReport {
         self.credentials.retain(|it| it.expires_within(within, now));
         self.accounts.clear();
         self.identities.clear();
+        self.mailboxes.clear();
     }
 
     /// The most urgent first, then those that expire first.
@@ -84,6 +86,7 @@ impl StatusReport {
         self.credentials.sort_by_cached_key(key);
         self.accounts.sort_by_cached_key(key);
         self.identities.sort_by_cached_key(key);
+        self.mailboxes.sort_by_cached_key(key);
     }
 
     pub(super) fn needs_attention(&self) -> bool {
@@ -95,7 +98,7 @@ impl StatusReport {
     }
 
     fn all(&self) -> impl Iterator<Item = &ObjectState> {
-        self.credentials.iter().chain(&self.accounts).chain(&self.identities)
+        self.credentials.iter().chain(&self.accounts).chain(&self.identities).chain(&self.mailboxes)
     }
 
     fn table(&self, states: &[ObjectState], is_wide: bool) -> Table {
@@ -132,7 +135,11 @@ impl Report for StatusReport {
             text.push_table("", &self.table(&self.credentials, is_wide));
         }
         let mut is_first = self.credentials.is_empty();
-        for (heading, states) in [("accounts:\n", &self.accounts), ("identities:\n", &self.identities)] {
+        for (heading, states) in [
+            ("accounts:\n", &self.accounts),
+            ("identities:\n", &self.identities),
+            ("mailboxes:\n", &self.mailboxes),
+        ] {
             if !states.is_empty() {
                 text.push(if is_first { "" } else { "\n" });
                 text.push(heading);

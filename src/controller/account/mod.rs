@@ -19,9 +19,10 @@ use kube::{Api, Client};
 
 use self::consistency::Mismatch;
 use self::relation::AccountRelation;
-use crate::api::{AccountName, MicrosoftGraphCredential, WoodpeckerAccount};
+use crate::api::{AccountName, WoodpeckerAccount, WoodpeckerAccountSpec};
 use crate::config::BaseUrl;
 use crate::controller::index::Index;
+use crate::controller::mailboxes::SharedListing;
 use crate::controller::requeue::Requeuer;
 use crate::core::model::Target;
 use crate::http::client::HttpClients;
@@ -30,7 +31,7 @@ use crate::woodpecker::{
 };
 
 pub use self::reconcile::run;
-pub use self::state::AccountState;
+pub use self::state::{AccountState, AccountUser};
 
 /// Registry of accounts.
 pub struct Accounts {
@@ -66,15 +67,15 @@ impl Accounts {
         Self { http, shared, allowed_base_urls, index }
     }
 
-    /// Looks up an account for a credential, with its client if the account is usable.
+    /// Looks up an account for an object, with its client if the account is usable.
     pub async fn look_up(
         &self,
         client: &Client,
         name: AccountName,
-        object: &MicrosoftGraphCredential,
+        user: AccountUser<'_>,
     ) -> Result<(Target, Option<Arc<RemoteAccount>>), kube::Error> {
         let may_adopt = self.index.are_credentials_listed();
-        if let Some(found) = self.look_up_known(&name, object, may_adopt) {
+        if let Some(found) = self.look_up_known(&name, user, may_adopt) {
             return Ok(found);
         }
         if !self.index.scopes.iter().any(|scope| scope.covers(&name.namespace)) {
@@ -88,11 +89,19 @@ impl Accounts {
     fn look_up_known(
         &self,
         name: &AccountName,
-        object: &MicrosoftGraphCredential,
+        user: AccountUser<'_>,
         may_adopt: bool,
     ) -> Option<(Target, Option<Arc<RemoteAccount>>)> {
         let objects = self.index.objects();
-        Some(objects.account(name)?.look_up(name, object, may_adopt, objects.namespaces()))
+        Some(objects.account(name)?.look_up(name, user, may_adopt, objects.namespaces()))
+    }
+
+    /// The spec that the last reconcile of an account found, and the listing of its mailboxes; `None` before.
+    pub fn connection_state(&self, name: &AccountName) -> Option<(WoodpeckerAccountSpec, SharedListing)> {
+        let state = |account: &AccountState| {
+            Some((account.known.as_ref()?.spec.clone()?, account.shared_listing.clone()))
+        };
+        self.read(name, state).flatten()
     }
 
     /// Removes a requester from all account queues except the one in which it waits.

@@ -9,6 +9,7 @@ use crate::api::{AccountLocation, AccountName, MicrosoftGraphCredential, Woodpec
 use crate::controller::account::consistency::ListingConsistency;
 use crate::controller::account::mailboxes::MailboxListings;
 use crate::controller::index::{Allowance, NamespaceLabels};
+use crate::controller::mailboxes::SharedListing;
 use crate::core::model::{ReadyTarget, Target};
 use crate::woodpecker::{ApiError, RemoteAccount, RemoteIdentity};
 
@@ -28,6 +29,15 @@ pub struct AccountState {
     counts_differ: Option<Instant>,
     /// The listings of its mailboxes.
     pub mailboxes: MailboxListings,
+    /// The listing that `WoodpeckerMailboxes` share.
+    pub shared_listing: SharedListing,
+}
+
+/// Who wants to use an account.
+#[derive(Clone, Copy, Debug)]
+pub struct AccountUser<'a> {
+    pub namespace: &'a str,
+    pub is_deleted: bool,
 }
 
 /// What the last reconcile of an account has found.
@@ -83,19 +93,17 @@ pub enum State {
 // === impl AccountState ===
 
 impl AccountState {
-    /// How a credential can use the account, with its client if it can.
+    /// How an object can use the account, with its client if it can.
     pub fn look_up(
         &self,
         name: &AccountName,
-        object: &MicrosoftGraphCredential,
+        user: AccountUser<'_>,
         may_adopt: bool,
         namespaces: &NamespaceLabels,
     ) -> (Target, Option<Arc<RemoteAccount>>) {
         let Some(known) = &self.known else { return (Target::NotReconciled(name.clone()), None) };
-        let allowance = known
-            .spec
-            .as_ref()
-            .map(|spec| namespaces.allowance(spec, &name.namespace, object.namespace_name()));
+        let allowance =
+            known.spec.as_ref().map(|spec| namespaces.allowance(spec, &name.namespace, user.namespace));
         match allowance {
             None | Some(Allowance::Allowed) => {}
             Some(Allowance::Denied) => return (Target::NotAllowed(name.clone()), None),
@@ -104,7 +112,7 @@ impl AccountState {
         let (remote, may_create) = match (known.state, &known.remote) {
             (State::Ready { may_create }, Some(remote)) => (remote, may_create),
             // The last good key is enough for a deletion.
-            (State::KeyMissing, Some(remote)) if object.is_deleted() => (remote, false),
+            (State::KeyMissing, Some(remote)) if user.is_deleted => (remote, false),
             (State::NotReached, _) => return (Target::NotReached(name.clone()), None),
             (State::Ready { .. } | State::KeyMissing | State::NotReady, _) => {
                 return (Target::NotReady(name.clone()), None);
@@ -156,6 +164,14 @@ impl AccountState {
         let now = Instant::now();
         self.counts_differ = differ.then(|| self.counts_differ.unwrap_or(now));
         self.counts_differ.map(|since| now - since).unwrap_or_default()
+    }
+}
+
+// === impl AccountUser ===
+
+impl<'a> From<&'a MicrosoftGraphCredential> for AccountUser<'a> {
+    fn from(credential: &'a MicrosoftGraphCredential) -> Self {
+        Self { namespace: credential.namespace_name(), is_deleted: credential.is_deleted() }
     }
 }
 

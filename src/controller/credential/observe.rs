@@ -316,7 +316,7 @@ async fn target(
     wanted: Option<AccountName>,
 ) -> Result<(Target, Option<Arc<RemoteAccount>>)> {
     let Some(name) = wanted else { return Ok((Target::Store, None)) };
-    context.accounts.look_up(&context.client, name, object).await.map_err(ReconcileError::ReadAccount)
+    context.accounts.look_up(&context.client, name, object.into()).await.map_err(ReconcileError::ReadAccount)
 }
 
 /// Other objects with the same app at that remote account that may take precedence.

@@ -78,6 +78,7 @@ fn kind_of(uri: &Uri) -> &'static str {
         Some("microsoftgraphcredentials") => "MicrosoftGraphCredential",
         Some("woodpeckeraccounts") => "WoodpeckerAccount",
         Some("entraidentities") => "EntraIdentity",
+        Some("woodpeckermailboxes") => "WoodpeckerMailboxes",
         Some("sealedgraphcredentials") => "SealedGraphCredential",
         Some("secrets") => "Secret",
         _ => "other",

@@ -19,6 +19,8 @@ pub trait ObjectSource: Send + Sync {
     fn accounts(&self) -> Vec<AccountSeries>;
     /// All identities.
     fn identities(&self) -> Vec<IdentitySeries>;
+    /// All objects with mailboxes to connect.
+    fn mailboxes(&self) -> Vec<MailboxesSeries>;
 }
 
 /// The known objects; none on a replica that is not the leader.
@@ -98,6 +100,19 @@ pub struct IdentitySeries {
     pub tenants_ready: Option<ConditionSample>,
 }
 
+/// The series of an object with mailboxes to connect.
+#[derive(Clone, Debug)]
+pub struct MailboxesSeries {
+    /// Namespace of the object.
+    pub namespace: String,
+    /// Name of the object.
+    pub name: String,
+    /// The condition `Ready`.
+    pub ready: ConditionSample,
+    /// Its mailboxes, each state with their number.
+    pub counts: Option<[(&'static str, i32); 7]>,
+}
+
 /// Credentials that an account holds.
 #[derive(Clone, Copy, Debug)]
 pub struct CredentialCounts {
@@ -146,7 +161,8 @@ impl Collector for ObjectMetrics {
         confirmed_expiries(&mut encoder, &all)?;
         rotations(&mut encoder, &all)?;
         accounts(&mut encoder, &objects.accounts())?;
-        identities(&mut encoder, &objects.identities())
+        identities(&mut encoder, &objects.identities())?;
+        connections(&mut encoder, &objects.mailboxes())
     }
 }
 
@@ -301,6 +317,28 @@ fn identities(encoder: &mut DescriptorEncoder<'_>, all: &[IdentitySeries]) -> Re
         None,
         "Whether an EntraIdentity is ready in all tenants of its grants (1) or not (0), with the reason of its condition TenantsReady; absent before the first sign-in.",
         all.iter().filter_map(|it| Some(reason(&it.namespace, &it.name, it.tenants_ready.as_ref()?))),
+    )
+}
+
+fn connections(encoder: &mut DescriptorEncoder<'_>, all: &[MailboxesSeries]) -> Result<(), Error> {
+    scrape::gauge(
+        encoder,
+        "graph_credential_mailboxes_ready",
+        None,
+        "Whether the mailboxes of a WoodpeckerMailboxes are connected, or planned with the policy Plan (1), or not (0), with the reason of its condition Ready.",
+        all.iter().map(|it| reason(&it.namespace, &it.name, &it.ready)),
+    )?;
+    let states = all.iter().flat_map(|it| {
+        let [namespace, name] = object(&it.namespace, &it.name);
+        let counts = it.counts.into_iter().flatten();
+        counts.map(move |(state, count)| ([namespace, name, ("state", state)], i64::from(count)))
+    });
+    scrape::gauge(
+        encoder,
+        "graph_credential_mailboxes",
+        None,
+        "Mailboxes of a WoodpeckerMailboxes: connected (by the operator), already_connected (before), not_connected, submitted (with an unknown outcome), refused (by Woodpecker), unconfirmed (submitted, and not in a listing), stopped (no longer submitted).",
+        states,
     )
 }
 

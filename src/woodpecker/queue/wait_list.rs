@@ -27,6 +27,7 @@ pub struct Requester {
 pub enum RequesterKind {
     Credential,
     Account,
+    Mailboxes,
 }
 
 /// A request for a permit.

@@ -48,6 +48,7 @@ const IMAGE: &str = "Deployment - container/image";
 pub fn rights() -> Vec<Case> {
     let get = json!(["get"]);
     vec![
+        ("mailboxes.enabled", json!(true), "argument --mailboxes", json!("--mailboxes")),
         ("entraIdentities.enabled", json!(true), "argument --entra-identities", json!("--entra-identities")),
         (
             "entraIdentities.secretNames",

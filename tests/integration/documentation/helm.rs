@@ -42,6 +42,6 @@ async fn helm_installs_changes_and_uninstalls_as_the_docs_say() {
     hook.await.unwrap();
     assert!(deployments.list(&ListParams::default()).await.unwrap().items.is_empty());
     let crds: Api<CustomResourceDefinition> = Api::all(client);
-    assert_eq!(crds.list(&ListParams::default()).await.unwrap().items.len(), 4);
+    assert_eq!(crds.list(&ListParams::default()).await.unwrap().items.len(), 5);
     fixture.end();
 }

@@ -79,7 +79,7 @@ async fn documented_leftovers_remain_after_the_manifests_are_deleted() {
     assert_eq!(product_objects::<ValidatingAdmissionPolicy>(&client).await, kept);
     assert_eq!(product_objects::<ValidatingAdmissionPolicyBinding>(&client).await, kept);
     assert_eq!(product_objects::<ClusterRole>(&client).await, ["graph-credential-operator-state-writers"]);
-    assert_eq!(product_objects::<CustomResourceDefinition>(&client).await.len(), 4);
+    assert_eq!(product_objects::<CustomResourceDefinition>(&client).await.len(), 5);
     assert_eq!(product_objects::<Namespace>(&client).await, [NAMESPACE]);
     secrets.get("graph-credential-operator-keyring").await.expect("the keyring stays");
     fixture.env.api::<WoodpeckerAccount>().get("agency").await.expect("accounts stay");

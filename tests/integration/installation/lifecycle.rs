@@ -132,7 +132,7 @@ async fn a_release_of_another_name_takes_over_what_an_uninstall_kept() {
     fixture.run(&install("third", "--take-ownership")).await;
     let crds: Api<CustomResourceDefinition> = Api::all(fixture.client.clone());
     let crds = crds.list(&ListParams::default()).await.unwrap().items;
-    assert_eq!(crds.len(), 4);
+    assert_eq!(crds.len(), 5);
     for crd in crds {
         assert_eq!(crd.annotations()["meta.helm.sh/release-name"], "third");
     }

@@ -2,7 +2,9 @@
 //! with every right in a namespace may not, because the operator deletes what a status says. And how large the metadata
 //! may be that a user writes.
 
-use graph_credential_operator::api::{MicrosoftGraphCredential, SealedGraphCredential, WoodpeckerAccount};
+use graph_credential_operator::api::{
+    MicrosoftGraphCredential, SealedGraphCredential, WoodpeckerAccount, WoodpeckerMailboxes,
+};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::Namespace;
@@ -102,6 +104,7 @@ impl Writer {
             ("patch of a record", text(records.patch(record, &PatchParams::default(), &label).await)),
             ("status of a record", self.write_status::<SealedGraphCredential>(record).await),
             ("status of an account", self.write_status::<WoodpeckerAccount>("agency").await),
+            ("status of mailboxes", self.write_status::<WoodpeckerMailboxes>("team").await),
             ("status of a credential", self.write_status::<MicrosoftGraphCredential>("sealed").await),
             ("delete of a record", text(records.delete(record, &DeleteParams::default()).await)),
         ]
@@ -142,7 +145,8 @@ async fn add_record(env: &TestEnv, name: &str, metadata: Value) {
 
 /// A running release with the REST API, an account, and a credential for each destination.
 async fn running() -> Release {
-    let mut release = Release::install(|_| json!({"restApi": {"enabled": true, "insecureHttp": true}})).await;
+    let values = json!({"restApi": {"enabled": true, "insecureHttp": true}, "mailboxes": {"enabled": true}});
+    let mut release = Release::install(|_| values).await;
     release.allow_a_client().await;
     release.start_operator().await;
     let env = &release.env;
@@ -152,6 +156,8 @@ async fn running() -> Release {
     env.credential("sealed", json!({"destination": {"woodpecker": null, "store": {}}})).await;
     env.wait_until_ready("sales-eu").await;
     env.wait_until_ready("sealed").await;
+    let plan = json!({"credentialRef": {"name": "sales-eu"}, "mailboxes": [{"email": "jim@example.com"}]});
+    env.apply::<WoodpeckerMailboxes>("team", json!({"spec": plan})).await.unwrap();
     release
 }
 
@@ -227,7 +233,13 @@ async fn the_operator_of_every_release_writes_status_and_records() {
     let release = running().await;
     let env = &release.env;
     create_namespace(env, "support-system").await;
-    release.install_beside("support", "support-system", json!({"crds": {"enabled": false}})).await;
+    release
+        .install_beside(
+            "support",
+            "support-system",
+            json!({"crds": {"enabled": false}, "mailboxes": {"enabled": true}}),
+        )
+        .await;
     // An operator or a `serve` with Roles only, or a user who restores into a namespace.
     let namespaced = Writer::new(env, "support-system", "namespaced").await;
     namespaced.bind(env, Some(&env.namespace), ADMIN).await;

@@ -3,7 +3,7 @@
 
 use futures::{StreamExt, stream};
 use graph_credential_operator::api::{
-    MicrosoftGraphCredential, SealedGraphCredential, WoodpeckerAccount, crds,
+    MicrosoftGraphCredential, SealedGraphCredential, WoodpeckerAccount, WoodpeckerMailboxes, crds,
 };
 use kube::api::{ApiResource, DynamicObject, PostParams};
 use kube::core::NamespaceResourceScope;
@@ -196,9 +196,32 @@ async fn every_accepted_account_can_be_deserialized() {
                 "matchExpressions": [{"key": "x", "operator": "In", "values": ["x"]}]
             }
         },
-        "mailboxHealth": {"interval": "24h"}
+        "mailboxHealth": {"interval": "24h"}, "mailboxes": {"connect": "Allowed"}
     });
     everything_accepted_can_be_deserialized::<WoodpeckerAccount>(&[spec], status).await;
+}
+
+#[tokio::test]
+async fn every_accepted_object_with_mailboxes_can_be_deserialized() {
+    let status = json!({
+        "observedGeneration": 1, "connected": 1, "alreadyConnected": 1, "open": 1,
+        "mailboxes": [{
+            "email": "x@example.com", "state": "Refused", "id": 7, "error": "x", "attempts": 1,
+            "nextAttemptTime": EXPIRY
+        }],
+        "leftConnected": [{"email": "x@example.com", "id": 7}],
+        "pending": {
+            "startTime": EXPIRY, "credentialId": 7, "emails": ["x@example.com"],
+            "account": {"namespace": "x", "name": "x"}, "accountUid": "x", "baseUrl": "x", "companyId": 1
+        },
+        "provenCredentialId": 7, "lastListedTime": EXPIRY, "lastRefusal": "x", "consecutiveFailures": 1,
+        "nextAttemptTime": EXPIRY, "lastHandledReconcileAt": "x", "conditions": [condition()]
+    });
+    let spec = json!({
+        "credentialRef": {"name": "x"}, "policy": "Plan", "suspend": false,
+        "mailboxes": [{"email": "x@example.com", "displayName": "x"}]
+    });
+    everything_accepted_can_be_deserialized::<WoodpeckerMailboxes>(&[spec], status).await;
 }
 
 #[tokio::test]
