@@ -46,6 +46,32 @@ async fn a_website_can_neither_read_nor_write() {
 }
 
 #[tokio::test]
+async fn a_website_can_link_to_the_page_and_embed_nothing() {
+    let sandbox = Sandbox::start(&[]).await;
+    let own = format!("host: {}", sandbox.address);
+    let others =
+        [("GET", PATH), ("GET", "/sandbox/log"), ("GET", "/openapi.json"), ("POST", "/sandbox/reset")];
+    // What a browser says about who caused the request, and whether it is another website.
+    for (site, is_foreign) in [
+        ("cross-site", true),
+        ("same-site", true),
+        ("unknown", true),
+        ("same-origin", false),
+        ("none", false),
+    ] {
+        let lines = format!("{own}\r\nsec-fetch-site: {site}");
+        assert_eq!(status(&sandbox, "GET", "/", &lines).await, 200, "a link to the page: {site}");
+        for (method, path) in others {
+            let expected = if is_foreign { 403 } else { 200 };
+            assert_eq!(status(&sandbox, method, path, &lines).await, expected, "{method} {path} {site}");
+        }
+        // The page's own requests have an origin, too, and so do those of a website.
+        let foreign = format!("{lines}\r\norigin: http://attacker.example");
+        assert_eq!(status(&sandbox, "GET", "/", &foreign).await, 403, "{site}");
+    }
+}
+
+#[tokio::test]
 async fn the_page_allows_no_other_script_and_no_frame() {
     let sandbox = Sandbox::start(&[]).await;
     let page = sandbox.request_with(&[], "GET", "/", None).await;
