@@ -1,11 +1,13 @@
 //! The sandbox beside the operator, `serve` and the double of Woodpecker.
 
+mod differences;
+mod documented_rules;
+mod served;
+
 use graph_credential_operator::api::WoodpeckerAccount;
-use kit::woodpecker::Woodpecker;
 
 use super::*;
 use crate::harness::TestEnv;
-use crate::rest_api::http::send_raw;
 use crate::rest_api::{KEY as SERVE_KEY, put_key, request_at, serving};
 
 #[tokio::test]
@@ -94,91 +96,4 @@ async fn an_account_and_a_credential_become_ready_at_the_sandbox() {
     env.delete("sales-eu").await;
     env.wait_until_gone("sales-eu").await;
     assert_eq!(sandbox.listed().await, Vec::<Value>::new());
-}
-
-/// A server of Woodpecker's API.
-struct Served {
-    address: String,
-    key: &'static str,
-    /// A secret that it rejects.
-    wrong_secret: &'static str,
-}
-
-impl Served {
-    async fn send(&self, key: Option<&str>, method: &str, rest: &str, body: Option<Value>) -> HttpResponse {
-        let body = body.map(|body| body.to_string()).unwrap_or_default();
-        let key = key.map(|key| format!("x-api-key: {key}\r\n")).unwrap_or_default();
-        let request = format!(
-            "{method} {PATH}{rest} HTTP/1.1\r\nhost: {}\r\n{key}content-type: application/json\r\n\
-             connection: close\r\ncontent-length: {}\r\n\r\n{body}",
-            self.address,
-            body.len()
-        );
-        send_raw(&self.address, request.as_bytes()).await.expect("a response")
-    }
-
-    async fn request(&self, method: &str, rest: &str, body: Option<Value>) -> HttpResponse {
-        self.send(Some(self.key), method, rest, body).await
-    }
-}
-
-/// What Woodpecker documents, in one sequence of requests.
-async fn documented_rules_hold(served: &Served) {
-    let empty = served.request("GET", "", None).await;
-    assert_eq!((empty.status, empty.json()), (200, json!({"credentials": []})));
-    for key in [None, Some("nobody")] {
-        let unauthorized = served.send(key, "GET", "", None).await;
-        assert_eq!(unauthorized.status, 401);
-        unauthorized.is_problem("Unauthorized", "Invalid api key");
-    }
-    let created = served.request("POST", "", Some(sample(json!({})))).await;
-    let id = created.json()["credential_id"].as_i64().expect("a number");
-    let shown = json!({
-        "credential_id": id, "tenant_id": TENANT, "client_id": CLIENT, "secret_expires_at": EXPIRY,
-        "name": "MS Graph app"
-    });
-    assert_eq!((created.status, created.json()), (201, shown.clone()));
-    assert_eq!(served.request("GET", "", None).await.json(), json!({"credentials": [shown]}));
-    let unnamed = served.request("POST", "", Some(sample(json!({"name": null})))).await.json();
-    assert_ne!(unnamed["credential_id"], id, "an app can have several credentials");
-    assert!(unnamed["name"].as_str().is_some_and(|name| !name.is_empty()), "{unnamed}");
-    let wrong = served.request("POST", "", Some(sample(json!({"client_secret": served.wrong_secret})))).await;
-    assert_eq!((wrong.status, wrong.json()), (422, json!({"message": "INVALID_CLIENT_SECRET"})));
-    let path = format!("/{id}");
-    for half in [json!({"client_secret": "x"}), json!({"secret_expires_at": EXPIRY})] {
-        let rejected = served.request("PATCH", &path, Some(half)).await;
-        assert_eq!(rejected.status, 422);
-        assert!(rejected.json()["message"].is_string(), "{rejected:?}");
-    }
-    let renamed = served.request("PATCH", &path, Some(json!({"name": "Sales"}))).await;
-    let mut expected = shown;
-    expected["name"] = json!("Sales");
-    assert_eq!((renamed.status, renamed.json()), (200, expected.clone()));
-    let both = json!({"client_secret": "s3cret-one", "secret_expires_at": "2028-01-01T00:00:00Z"});
-    expected["secret_expires_at"] = json!("2028-01-01T00:00:00Z");
-    let rotated = served.request("PATCH", &path, Some(both)).await;
-    assert_eq!((rotated.status, rotated.json()), (200, expected));
-    let removed = served.request("DELETE", &path, None).await;
-    assert_eq!((removed.status, removed.body.len()), (204, 0));
-    for (method, body) in [("DELETE", None), ("PATCH", Some(json!({"name": "x"})))] {
-        let gone = served.request(method, &path, body).await;
-        assert_eq!(gone.status, 404, "{method}");
-        gone.is_problem("Not Found", "Requested resource does not exist");
-    }
-}
-
-#[tokio::test]
-async fn the_sandbox_and_the_double_of_woodpecker_follow_the_same_documentation() {
-    let sandbox = Sandbox::start(&["--strict"]).await;
-    let wrong_secret = "sandbox-invalid-client-secret";
-    documented_rules_hold(&Served { address: sandbox.address.clone(), key: KEY, wrong_secret }).await;
-
-    let (double, entra) = (Woodpecker::start().await, kit::entra::Entra::start().await);
-    entra.add_app(TENANT, CLIENT);
-    entra.set_secrets(TENANT, CLIENT, &["s3cret-one"]);
-    double.verify_with(&entra);
-    double.add_account("team", "key");
-    let url = double.base_url();
-    let address = url.strip_prefix("http://").and_then(|it| it.strip_suffix("/rest")).unwrap().to_owned();
-    documented_rules_hold(&Served { address, key: "key", wrong_secret: "wrong" }).await;
 }
