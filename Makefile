@@ -1,7 +1,7 @@
 # Targets for contributors. Needs Rust, Go and a POSIX make; `make vectors` needs Python as well.
 
 .POSIX:
-.PHONY: help test generate fmt clippy assets control-plane unit integration faults-sample faults scale vectors fuzz doc deny advisories demo kubectl alerts openmetrics tools image image-check e2e e2e-images samples contract bench test-all pictures docs
+.PHONY: help test generate fmt clippy assets control-plane unit integration faults-sample faults scale vectors fuzz doc deny advisories demo kubectl alerts openmetrics tools image image-check e2e e2e-images samples contract bench test-all pictures sandbox-page docs
 
 CARGO = cargo
 TIMED = tools/timed
@@ -24,7 +24,8 @@ help:
 	@echo 'make contract   the OpenAPI descriptions against the running REST API and sandbox; EXAMPLES=50, SEED=1'
 	@echo 'make bench      measures operator and REST API beside bare programs with the same requests; SCENARIOS=store,restart N=1000'
 	@echo 'make test-all   make test, then openmetrics, samples and contract, which need more than Rust'
-	@echo 'make pictures   draws the pictures of the dashboard for the docs'
+	@echo 'make pictures   draws the pictures of the dashboard and of the page of the sandbox for the docs'
+	@echo 'make sandbox-page   checks the page of the sandbox in a headless Chromium, and draws its picture'
 	@echo 'make doc        builds the Rust documentation; warnings are errors'
 	@echo 'make docs       builds the documentation as a website with search, in target/book/html, and checks its links'
 	@echo 'make tools      tests of our own tools'
@@ -154,11 +155,18 @@ fuzz:
 	done
 
 # Draws the pictures of the dashboard for the docs. The data is from a Prometheus that scrapes an operator with many objects.
-pictures: control-plane
+pictures: control-plane sandbox-page
 	$(CARGO) test --package graph-credential-operator --test integration -- --ignored --exact \
 	  dashboard::query_results_for_the_pictures
 	"$$(tools/venv dashboard tests/dashboard/requirements.txt)/bin/python" tests/dashboard/draw.py \
 	  "$${CARGO_TARGET_DIR:-target}/tmp/dashboard.json" docs/operations/images
+
+# Opens the page of the sandbox in a headless Chromium, checks that it shows requests as they end, and draws its picture for the docs.
+# Needs Python, and Chromium in the PATH or in CHROMIUM.
+sandbox-page:
+	$(CARGO) build --package graph-credential-operator
+	python3 tests/sandbox_page/draw.py "$${CARGO_TARGET_DIR:-target}/debug/graph-credential-operator" \
+	  docs/tasks/images/sandbox.png
 
 # The website of docs/. `make unit` already checks the links between the pages, and that the book has every page.
 docs:
