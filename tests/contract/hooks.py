@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 import uuid
 from collections import Counter
 from datetime import datetime, timedelta, timezone
@@ -97,3 +98,30 @@ if os.environ.get("CONTRACT_SANDBOX"):
             return datetime.fromisoformat(expiry.removesuffix("Z")[:26]) < TOMORROW
         except (AttributeError, ValueError):
             return False
+
+    ANSWERS = ["in-use", "slow-saved", "closed"]
+    DURATIONS = ["P30D", "-P1D", "PT12H"]
+
+    @schemathesis.hook("before_call")
+    def name_what_exists(context, case, kwargs):
+        """Answers that exist, durations, and a time or a duration; every second text stays as it is."""
+        body = case.body
+        if not isinstance(body, dict):
+            return
+        for field, known in (("answer", ANSWERS), ("advance", DURATIONS)):
+            text = body.get(field)
+            if isinstance(text, str) and len(text) % 2 == 0:
+                body[field] = known[len(text) // 2 % len(known)]
+        if isinstance(body.get("now"), str) and isinstance(body.get("advance"), str):
+            del body["advance"]
+
+    @schemathesis.hook("before_call")
+    def show_each_character(context, case, kwargs):
+        """Secrets of a seed have no invisible characters, because a pattern would need all of Unicode's."""
+        seed = case.body.get("credentials") if isinstance(case.body, dict) else None
+        for credential in seed if isinstance(seed, list) else []:
+            if isinstance(credential, dict) and isinstance(credential.get("client_secret"), str):
+                credential["client_secret"] = "".join(map(visible, credential["client_secret"]))
+
+    def visible(character):
+        return "x" if unicodedata.category(character) in ("Cf", "Zl", "Zp") else character

@@ -1,10 +1,12 @@
 //! The sandbox from the outside: the vendor's samples, the examples of its page, and its `OpenAPI` description.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kit::process::Process;
+use serde_json::Value;
 
 use crate::harness::{address, eventually};
 use crate::{keep_report, report, responses, run, run_sample, schemathesis, selected_samples, tools};
@@ -67,28 +69,61 @@ async fn samples_of_the_page_of_the_sandbox_pass() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_openapi_description_of_the_sandbox_matches_it() {
-    let (process, base, folder) = sandbox("description", &["--strict", "--no-limits"]).await;
+/// The routes of the sandbox that change what the other requests receive, or name magic secrets, which the others would then
+/// send.
+const CHANGING: &str = "^/sandbox/(answers|next|clock|reset)$";
+
+/// Runs schemathesis against a sandbox of its own, with these arguments.
+async fn check_description(name: &str, args: &[&str]) -> (Process, PathBuf, String) {
+    let (process, base, folder) = sandbox(name, &["--strict", "--no-limits"]).await;
     let mut command = schemathesis("sandbox.toml", &base, KEY);
-    // They change what the other requests receive, or name magic secrets, which the others would then send.
-    command.args(["--exclude-path-regex", "^/sandbox/(answers|next|clock|reset)$"]);
     // Each request has the API key of the command line. `ignored_auth` tests requests without it.
-    command.args(["--exclude-checks", "missing_required_header"]);
+    command.args(["--exclude-checks", "missing_required_header"]).args(args);
     let output = run(command.current_dir(&folder).env("CONTRACT_SANDBOX", "1"));
-    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     println!("{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(!process.log().contains("panicked"), "{}", process.log());
-    let responses = responses(&process.log());
-    println!("responses: {responses:?}");
     assert!(output.status.success(), "the description does not hold");
-    assert!([200, 201, 204, 404, 422].iter().all(|status| responses.contains_key(status)), "{responses:?}");
-    keep_report("sandbox-contract.md", &report(REPORT, &stdout, &responses));
+    (process, folder, stdout)
+}
+
+/// The number of responses with each status in an HTTP archive. The sandbox does not log requests of its own routes.
+fn archived_responses(path: &Path) -> BTreeMap<u64, usize> {
+    let archive: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    let entries = archive["log"]["entries"].as_array().unwrap();
+    entries.iter().filter_map(|it| it["response"]["status"].as_u64()).fold(
+        BTreeMap::new(),
+        |mut responses, status| {
+            *responses.entry(status).or_default() += 1;
+            responses
+        },
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_openapi_description_of_the_sandbox_matches_it() {
+    let (process, _, stdout) = check_description("description", &["--exclude-path-regex", CHANGING]).await;
+    let found = responses(&process.log());
+    println!("responses: {found:?}");
+    assert!([200, 201, 204, 404, 422].iter().all(|status| found.contains_key(status)), "{found:?}");
+    let api = report(REPORT, &stdout, &found);
+
+    // None of them leads to another, so that there are no stateful tests.
+    let args = ["--include-path-regex", CHANGING, "--phases", "examples,coverage,fuzzing"];
+    let archive = ["--report", "har", "--report-har-path", "requests.har"];
+    let (_process, folder, stdout) = check_description("own-routes", &[args, archive].concat()).await;
+    let found = archived_responses(&folder.join("requests.har"));
+    println!("responses: {found:?}");
+    assert!(found[&200] > 20 && found[&204] > 10 && found[&400] > 20, "{found:?}");
+    assert!(stdout.contains("Selected: 5/"), "all of them: {stdout}");
+    keep_report("sandbox-contract.md", &format!("{api}\n{}", report(OWN_ROUTES, &stdout, &found)));
 }
 
 const REPORT: &str = "# Conformance of the sandbox to its OpenAPI description
 
 Written by `make contract`: schemathesis tests `sandbox --strict --no-limits` against docs/reference/sandbox-openapi.json \
-with all of its checks but one: each request has an API key, so that none lacks a required header. The sandbox's own routes \
-that change what other requests receive are left out: the table of answers, planned answers, clock and reset. All checks \
-passed.";
+with all of its checks but one: each request has an API key, so that none lacks a required header. All checks passed.";
+
+const OWN_ROUTES: &str = "## Routes that change what other requests receive
+
+The table of answers, planned answers, clock and reset are tested against a sandbox of their own.";
