@@ -173,3 +173,18 @@ impl Provoked {
         self.0.get().map(|(magic, account)| (*magic, &**account))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_after_a_minute() {
+        let request = RequestParts { slot: None, account: None, provoked: Provoked::default() };
+        for name in ["timeout", "timeout-saved"] {
+            let began = tokio::time::Instant::now();
+            answer(magic::by_name(name).unwrap(), Response::default(), &request).await;
+            assert_eq!(began.elapsed().as_secs(), 60, "{name}");
+        }
+    }
+}

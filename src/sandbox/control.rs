@@ -196,6 +196,10 @@ async fn body<T: DeserializeOwned>(sandbox: &Sandbox, request: Request) -> Resul
     let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(request.into_body(), MAX_BODY)).await;
     let body =
         read.map_err(|_elapsed| RestError::TimedOut)?.map_err(|error| SandboxError::invalid(&error))?;
-    serde_json::from_slice(if body.is_empty() { b"{}" } else { &body })
-        .map_err(|error| SandboxError::invalid(&error))
+    let body = if body.is_empty() { b"{}" } else { &*body };
+    // The values of the fields in an array would be read, too.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(SandboxError::invalid(&"the body is not a JSON object"));
+    }
+    serde_json::from_slice(body).map_err(|error| SandboxError::invalid(&error))
 }

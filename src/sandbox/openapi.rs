@@ -93,9 +93,9 @@ fn own_paths() -> Map<String, Value> {
                 "Set the time of the sandbox; without a field, to the time of the machine",
                 &object(
                     &json!({
-                        "now": { "type": "string", "format": "date-time" },
+                        "now": { "type": ["string", "null"], "format": "date-time" },
                         "advance": {
-                            "type": "string",
+                            "type": ["string", "null"],
                             "description": "An ISO 8601 duration without years and months, such as P30D"
                         }
                     }),
@@ -113,7 +113,7 @@ fn own_paths() -> Map<String, Value> {
             &object(
                 &json!({
                     "answer": { "type": "string", "description": "Its name in GET /sandbox/answers" },
-                    "times": { "type": "integer", "minimum": 0, "maximum": 1000, "default": 1 }
+                    "times": { "type": ["integer", "null"], "minimum": 0, "maximum": 1000, "default": 1 }
                 }),
                 &["answer"],
             ),
