@@ -228,11 +228,12 @@ async fn every_example_of_the_operators_kinds_in_the_docs_is_accepted() {
             }
             object["metadata"]["namespace"] = json!(env.namespace);
             let kind = object["kind"].as_str().unwrap().to_owned();
-            let resource = kube::api::ApiResource::from_gvk(&kube::api::GroupVersionKind::gvk(
-                "graph-credentials.io",
-                "v1alpha1",
-                &kind,
-            ));
+            let gvk = kube::api::GroupVersionKind::gvk("graph-credentials.io", "v1alpha1", &kind);
+            let mut resource = kube::api::ApiResource::from_gvk(&gvk);
+            if kind == "WoodpeckerMailboxes" {
+                // The kind is a plural already.
+                resource.plural = kind.to_lowercase();
+            }
             let api: Api<kube::api::DynamicObject> =
                 Api::namespaced_with(env.client.clone(), &env.namespace, &resource);
             let params = PatchParams { dry_run: true, ..PatchParams::apply("docs") };

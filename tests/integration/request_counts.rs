@@ -97,16 +97,28 @@ async fn a_new_object_of_the_store_costs_four_requests() {
 #[tokio::test]
 async fn own_status_writes_trigger_no_reconcile() {
     let (env, _) = settled(store()).await;
-    let (before, names) = (env.reconciles().await, (0..6).map(|n| format!("app-{n}")));
-    for name in names.clone() {
-        env.credential(&name, store()).await;
+    let names: Vec<String> = (0..6).map(|n| format!("app-{n}")).collect();
+    for name in &names {
+        env.credential(name, store()).await;
     }
-    for name in names {
-        env.wait_until_ready(&name).await;
+    for name in &names {
+        env.wait_until_ready(name).await;
+    }
+    // The watch may deliver a new record before the response to its write, which costs a reconcile.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = env.reconciles().await;
+    for name in &names {
+        env.request_reconcile(name).await;
+    }
+    for name in &names {
+        env.wait_until(name, "the handled request in its status", |object| {
+            object.status.as_ref().is_some_and(|status| status.last_handled_reconcile_at.is_some())
+        })
+        .await;
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     let reconciles = env.reconciles().await - before;
-    assert!((6..10).contains(&reconciles), "{reconciles}\n{}", env.log());
+    assert!((6..9).contains(&reconciles), "{reconciles}\n{}", env.log());
 }
 
 #[tokio::test]
