@@ -9,6 +9,10 @@ use crate::api::conditions::Condition;
 use crate::api::ids::SUBDOMAIN_RULE;
 use crate::api::{AccountName, UnknownFields, timestamp};
 
+pub use self::hold::{ConnectionHold, HoldReason};
+
+mod hold;
+
 /// Mailboxes to connect at Woodpecker with a credential that is registered there. Connecting a mailbox may use a paid
 /// slot of the account. Nothing is ever disconnected.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -105,7 +109,7 @@ pub enum MailboxPolicy {
 pub struct MailboxSpec {
     /// Address of the mailbox, in lower case, so that no mailbox is listed twice.
     #[schemars(length(min = 3, max = 254))]
-    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9.!#$%&*+/=?^_{|}~-]+@[a-z0-9-]+([.][a-z0-9-]+)+$')")
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9.!#$%&\\'*+/=?^_{|}~-]+@[a-z0-9-]+([.][a-z0-9-]+)+$')")
         .message("spec.mailboxes[].email must be an address in lower case, such as jim@example.com"))]
     pub email: String,
 
@@ -153,10 +157,14 @@ pub struct WoodpeckerMailboxesStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<PendingConnection>,
 
-    /// The credential with which a mailbox was last connected. While it differs from the registered one, a single
-    /// mailbox is submitted first.
+    /// The credential of which a listing has shown a connected mailbox. While it differs from the registered one, a single
+    /// mailbox is submitted, and nothing more before a listing shows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven_credential_id: Option<i64>,
+
+    /// Number of connected mailboxes that the last listing lacked. It was not applied, because it may be incomplete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<i32>,
 
     /// When the mailboxes at Woodpecker were last listed for this object.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "timestamp::optional")]
@@ -209,6 +217,15 @@ pub struct MailboxStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<i64>,
 
+    /// The credential with which this object submitted it last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_id: Option<i64>,
+
+    /// True if a listing lacks it although it was connected, submitted, or listed before. If it is not connected, it is
+    /// submitted again only after a person requests a reconcile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unlisted: Option<bool>,
+
     /// What Woodpecker said when it refused the mailbox, shortened; absent if there is no more room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
@@ -244,8 +261,8 @@ pub enum ConnectionState {
     Refused,
     /// It was submitted, there was no clear response, and a later listing lacks it. The operator tries again later.
     Unconfirmed,
-    /// It was submitted three times without being connected. The operator submits it again only after the spec changed, or
-    /// if a reconcile is requested.
+    /// It was submitted three times without being connected, or, with `unlisted`, a person has to look for it in
+    /// Woodpecker. The operator submits it again only after the spec changed, or, with `unlisted`, if a reconcile is requested.
     Stopped,
 }
 
@@ -296,6 +313,10 @@ pub struct PendingConnection {
     #[schemars(length(max = 25), inner(length(max = 254)))]
     pub emails: Vec<String>,
 
+    /// Why the operator waits for a person, who requests a reconcile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<ConnectionHold>,
+
     /// Fields that this version does not know.
     #[serde(flatten)]
     #[schemars(skip)]
@@ -345,6 +366,8 @@ impl MailboxStatus {
             email: email.to_owned(),
             state: ConnectionState::NotConnected,
             id: None,
+            credential_id: None,
+            unlisted: None,
             error: None,
             attempts: None,
             next_attempt_time: None,

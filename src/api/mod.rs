@@ -41,9 +41,9 @@ pub use self::ids::{ClientId, ParseGuidError, ParseRecordIdError, RecordId, Tena
 pub use self::key_identity::KeyIdentity;
 pub use self::mailbox_health::{FailingMailbox, MailboxHealth, MailboxHealthStatus};
 pub use self::mailboxes::{
-    AccountMailboxes, ConnectPermission, ConnectionState, CredentialRef, LeftMailbox, MailboxPolicy,
-    MailboxSpec, MailboxStatus, PendingConnection, WoodpeckerMailboxes, WoodpeckerMailboxesSpec,
-    WoodpeckerMailboxesStatus,
+    AccountMailboxes, ConnectPermission, ConnectionHold, ConnectionState, CredentialRef, HoldReason,
+    LeftMailbox, MailboxPolicy, MailboxSpec, MailboxStatus, PendingConnection, WoodpeckerMailboxes,
+    WoodpeckerMailboxesSpec, WoodpeckerMailboxesStatus,
 };
 pub use self::namespace_selector::{LabelOperator, LabelRequirement, Labels, NamespaceSelector};
 pub use self::rotation::{

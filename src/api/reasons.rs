@@ -99,7 +99,8 @@ reasons! {
     Authenticated InvalidApiKey ApiNotInPlan BaseUrlNotAllowed IncompleteList FinalizerRejected NamespacesForbidden CompanyIdIgnored UnexpectedRemoteState
     MailboxesHealthy MailboxesFailing MailboxesNotListed ListingPending FailureTimeUnknown
     MailboxesConnected ConnectionPlanned ConnectionPending MailboxesRefused ConnectionRejected CredentialNotFound
-    CredentialNotRegistered NotAtWoodpecker AccountNotServed ConnectionNotAllowed ConnectionStopped Suspended
+    CredentialNotRegistered NotAtWoodpecker AccountNotServed ConnectionNotAllowed ConnectionStopped ConnectionNotListed
+    UnexpectedAddress Suspended
 }
 
 const NOTHING: &str = "Nothing to do.";

@@ -99,10 +99,9 @@ timing! {
     mailbox_listing_grace = Duration::from_secs(5);
     /// How long a mailbox must be failing before a condition says so: Woodpecker restores most connections automatically.
     mailbox_failing = Duration::from_hours(1);
-    /// First delay before a refused mailbox, or a refused request about mailboxes, is submitted again; doubled with each
-    /// further refusal.
+    /// First delay before a refused mailbox, or a refused request about mailboxes, is submitted again.
     connection_retry = Duration::from_mins(10);
-    /// Longest such delay: a permission that was granted works after up to two hours.
+    /// Each later such delay: a permission that was granted works after up to two hours.
     connection_retry_longest = Duration::from_hours(2);
     /// Interval of listings for a plan of mailboxes to connect.
     mailbox_plan = Duration::from_hours(1);

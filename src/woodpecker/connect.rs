@@ -95,7 +95,9 @@ async fn send(request: RequestBuilder, text: &mut Option<String>) -> Result<Vec<
     let response = client::start(request).await?;
     let received = client::receive(response).await?;
     let status = received.status;
-    if let (200..300, Some(results)) = (status, read_results(&received.body)) {
+    // An array is an answer about each mailbox, whatever the status.
+    let results = read_results(&received.body);
+    if let Some(results) = results.filter(|all| (200..300).contains(&status) || !all.is_empty()) {
         return Ok(results);
     }
     *text = refusal_text(status, &received.body);
@@ -114,7 +116,7 @@ fn read_results(body: &[u8]) -> Option<Vec<ConnectResult>> {
         let outcome = match (success.as_bool()?, id.as_i64().filter(|id| *id > 0)) {
             (true, Some(id)) => ConnectOutcome::Connected(id),
             (true, None) => return None,
-            (false, _) => ConnectOutcome::Refused(shortened(&text_of(&error))),
+            (false, id) => ConnectOutcome::Refused(shortened(&text_of(&error)), id),
         };
         Some(ConnectResult { email: email.as_str()?.to_owned(), outcome })
     });
@@ -125,7 +127,7 @@ fn read_results(body: &[u8]) -> Option<Vec<ConnectResult>> {
 pub fn read_connected(body: &[u8]) -> Option<Vec<(String, Result<i64, String>)>> {
     let read = read_results(body)?.into_iter().map(|ConnectResult { email, outcome }| match outcome {
         ConnectOutcome::Connected(id) => (email, Ok(id)),
-        ConnectOutcome::Refused(text) => (email, Err(text)),
+        ConnectOutcome::Refused(text, _) => (email, Err(text)),
     });
     Some(read.collect())
 }
@@ -188,20 +190,20 @@ mod tests {
     fn a_response_is_read_as_far_as_it_can_be() {
         let body = r#"[
             {"success": true, "id": 444444, "email": "jim@example.com", "name": "Jimothy H", "deliverability": {}, "error": null},
-            {"success": false, "email": "pam@example.com", "error": "NO_LICENSE"},
+            {"success": false, "id": 7, "email": "pam@example.com", "error": "NO_LICENSE"},
             {"success": false, "email": "kevin@example.com", "error": {"code": 5}},
             {"success": true, "email": "without-id@example.com"}, {"success": "yes", "id": 1, "email": "x@example.com"},
             {"success": true, "id": 5}, 5, null
         ]"#;
         let read: Vec<(String, ConnectOutcome)> =
             read_results(body.as_bytes()).unwrap().into_iter().map(|it| (it.email, it.outcome)).collect();
-        let refused = |text: &str| ConnectOutcome::Refused(text.to_owned());
+        let refused = |text: &str, id| ConnectOutcome::Refused(text.to_owned(), id);
         assert_eq!(
             read,
             [
                 ("jim@example.com".to_owned(), ConnectOutcome::Connected(444_444)),
-                ("pam@example.com".to_owned(), refused("NO_LICENSE")),
-                ("kevin@example.com".to_owned(), refused("{\"code\":5}")),
+                ("pam@example.com".to_owned(), refused("NO_LICENSE", Some(7))),
+                ("kevin@example.com".to_owned(), refused("{\"code\":5}", None)),
             ]
         );
         for body in ["", "{}", "<html>", "null"] {

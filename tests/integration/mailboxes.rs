@@ -4,6 +4,7 @@
 mod accounts;
 mod faults;
 mod kills;
+mod listings;
 mod repeats;
 mod shared;
 
@@ -145,7 +146,7 @@ async fn a_plan_names_the_slots_and_sends_nothing() {
     env.apply::<WoodpeckerMailboxes>("team", json!({"spec": spec})).await.unwrap();
     let status = wait_for(&env, "team", ConditionStatus::True, "ConnectionPlanned").await;
     let text = &ready(&status).unwrap().message;
-    assert!(text.contains("connect 1 mailboxes") && text.contains("paid slot"), "{text}");
+    assert!(text.contains("connect 1 mailbox,") && text.contains("paid slot"), "{text}");
     let expected = [
         ("jim@example.com", ConnectionState::NotConnected, None),
         ("pam@example.com", ConnectionState::AlreadyConnected, Some(5)),
@@ -279,6 +280,7 @@ async fn an_object_with_invalid_mailboxes_is_rejected_with_field_and_remedy() {
     for (mailboxes, word) in [
         (json!([{"email": "Jim@example.com"}]), "must be an address in lower case"),
         (json!([{"email": "jim"}]), "must be an address"),
+        (json!([{"email": "o'brien@example'.com"}]), "must be an address"),
         (json!([{"email": "jim@example.com", "displayName": "a\nb"}]), "control characters"),
         (json!([{"email": "jim@example.com"}, {"email": "jim@example.com"}]), "jim@example.com"),
         (json!([]), "at least 1"),
@@ -297,6 +299,9 @@ async fn an_object_with_invalid_mailboxes_is_rejected_with_field_and_remedy() {
     env.apply::<WoodpeckerMailboxes>("team", spec(json!(many[..1000])))
         .await
         .expect("a thousand are accepted");
+    env.apply::<WoodpeckerMailboxes>("irish", spec(json!([{"email": "o'brien@example.com"}])))
+        .await
+        .expect("an apostrophe is valid");
     let mut other = spec(json!(many[..1]));
     other["spec"]["credentialRef"]["name"] = json!("other");
     let error =

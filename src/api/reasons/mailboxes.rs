@@ -11,11 +11,13 @@ entries! {
         ConnectionPlanned: True, Nobody,
             "`spec.policy` is `Plan`, so nothing is sent. `status.mailboxes` says which mailboxes would be connected.",
             "Nothing to do. To connect them, set `spec.policy` to `Connect`: each one may use a paid slot of the account.";
-        ConnectionPending: Unknown, Nobody, "The operator connects the mailboxes, at first one alone.", NOTHING;
+        ConnectionPending: Unknown, Nobody,
+            "The operator connects the mailboxes, at first one alone, and nothing more before a listing shows it.",
+            NOTHING;
         ListingPending: Unknown, Nobody, "The mailboxes of the account have not been listed yet.", NOTHING;
         Queued: Unknown, Nobody, "Every other request to the account goes first.", RETRIES;
         OutcomeUnknown: Unknown, Nobody,
-            "The response to a request was lost or incomplete. The operator looks for the mailboxes in a listing, and submits none of them before that. If the listing lacks them, it tries again after 10 minutes, and a last time 2 hours later.",
+            "The response to a request was lost or incomplete. The operator looks for the mailboxes in a listing, and submits none of them before that. If the listing lacks them, it tries again after 10 minutes, and a last time 2 hours later, if a listing has shown an earlier mailbox of the credential.",
             "Nothing to do, except if the message says that the account to which they were submitted is gone: then look for the mailboxes in Woodpecker, and request a reconcile.";
         MailboxesNotListed: Unknown, Nobody,
             "The mailboxes of the account could not be listed, so nothing is submitted.",
@@ -27,8 +29,17 @@ entries! {
             "Woodpecker refuses the whole request; `status.lastRefusal` has its text. The operator tries again after 10 minutes, and a last time 2 hours later.",
             "Follow Woodpecker's text. A permission that was granted works after up to two hours. To try again now: `kubectl annotate wpm NAME --namespace NAMESPACE --overwrite graph-credentials.io/reconcile-requested-at=VALUE`, with a new value.";
         ConnectionStopped: False, MailboxManager,
-            "Three requests in a row connected no mailbox, or what is left was submitted three times. The operator submits nothing more.",
-            "Follow Woodpecker's texts in `status.mailboxes` and `status.lastRefusal`. Then change the spec, or `kubectl annotate wpm NAME --namespace NAMESPACE --overwrite graph-credentials.io/reconcile-requested-at=VALUE`, with a new value.";
+            "Three requests in a row connected no mailbox, or what is left was submitted three times or has to be looked for by a person. The operator submits nothing more.",
+            "Follow the texts in `status.mailboxes` and `status.lastRefusal`: look in Woodpecker for mailboxes that have `unlisted`. Then `kubectl annotate wpm NAME --namespace NAMESPACE --overwrite graph-credentials.io/reconcile-requested-at=VALUE`, with a new value.";
+        ConnectionNotListed: False, MailboxManager,
+            "Woodpecker said that the first mailbox of the credential is connected, and a later listing of the account lacks it. Nothing more is sent.",
+            "Look in Woodpecker where the mailbox with the id of the message is: it may be at another company. Then `kubectl annotate wpm NAME --namespace NAMESPACE --overwrite graph-credentials.io/reconcile-requested-at=VALUE`, with a new value: the operator lists again, and submits one more mailbox if the listing still lacks it.";
+        UnexpectedAddress: False, MailboxManager,
+            "Woodpecker connected an address that was not submitted. Nothing more is sent.",
+            "Look in Woodpecker for the mailbox with the id of the message. If an address of the spec is an alias of it, replace it with the primary address. Then `kubectl annotate wpm NAME --namespace NAMESPACE --overwrite graph-credentials.io/reconcile-requested-at=VALUE`, with a new value.";
+        IncompleteList: False, MailboxManager,
+            "The last listing lacks mailboxes that the operator has connected, so it may be incomplete. Nothing is sent, and the operator lists again after 10 minutes.",
+            "If it lasts, look for the mailboxes in Woodpecker. If they were disconnected there, remove them from the spec.";
         ConnectionNotAllowed: False, User,
             "`spec.policy` is `Connect`, but the account lets nobody connect mailboxes. Nothing is sent.",
             "The owner of the account, who pays for its slots, sets its `spec.mailboxes.connect` to `Allowed` (`kubectl edit wpa ACCOUNT --namespace ACCOUNT-NAMESPACE`). Or set `spec.policy` to `Plan`.";

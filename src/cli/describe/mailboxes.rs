@@ -32,10 +32,11 @@ pub(super) fn facts(state: &ObjectState) -> Vec<Fact> {
     }
     if let Some(pending) = &status.pending {
         let AccountName { namespace, name } = &pending.account;
-        let text = format!(
-            "{} mailboxes submitted to account {namespace}/{name} without a clear response yet",
-            pending.emails.len()
-        );
+        let (count, account) = (mailboxes(pending.emails.len()), format!("account {namespace}/{name}"));
+        let text = match pending.hold {
+            Some(_) => format!("{count} submitted to {account}, by a person in Woodpecker"),
+            None => format!("{count} submitted to {account}"),
+        };
         facts.push(("to look up", text));
     }
     facts.extend(status.last_refusal.map(|text| ("refusal", text)));
@@ -58,6 +59,10 @@ fn counts(status: &WoodpeckerMailboxesStatus) -> String {
     let others = others.into_iter().filter(|(count, _)| *count > 0);
     let others = others.map(|(count, what)| format!("{count} {what}"));
     known.into_iter().chain(others).collect::<Vec<_>>().join(", ")
+}
+
+fn mailboxes(count: usize) -> String {
+    if count == 1 { "1 mailbox".to_owned() } else { format!("{count} mailboxes") }
 }
 
 /// When the operator submits the next mailboxes, and how many requests have failed.

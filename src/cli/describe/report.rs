@@ -179,7 +179,10 @@ impl Description {
 
     fn next_mailboxes(&self, at: Option<Timestamp>, failures: Option<i32>) -> String {
         let planned = at.map(|at| format!("the operator submits the next mailboxes {}", self.planned(at)));
-        let failed = failures.map(|failures| format!("{failures} requests in a row connected no mailbox"));
+        let failed = failures.map(|failures| match failures {
+            1 => "1 request connected no mailbox".to_owned(),
+            _ => format!("{failures} requests in a row connected no mailbox"),
+        });
         let next: Vec<String> = planned.into_iter().chain(failed).collect();
         if next.is_empty() { "the operator continues automatically".to_owned() } else { next.join("; ") }
     }

@@ -141,6 +141,7 @@ impl AccountState {
 
     /// Stores the result of a reconcile. Returns whether it changed for credentials.
     pub fn set_known(&mut self, known: Known) -> bool {
+        self.shared_listing.forget_old();
         let has_changed = self.known.as_ref().is_none_or(|before| !before.is_equivalent_to(&known));
         self.known = Some(known);
         has_changed

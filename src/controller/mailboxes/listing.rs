@@ -38,6 +38,8 @@ pub struct Listing {
     pub began: Instant,
     pub at: Timestamp,
     pub mailboxes: Arc<Mailboxes>,
+    /// When it is dropped, because it is of no use any longer.
+    dropped_at: Instant,
 }
 
 /// Why no listing may begin.
@@ -62,9 +64,16 @@ pub struct Attempt {
 impl SharedListing {
     /// The last listing of that remote account, if it is at most `max_age` old and began at `since` or later.
     pub fn recent(&self, of: &RemoteIdentity, max_age: Duration, since: Instant) -> Option<Listing> {
+        self.forget_old();
         let state = self.0.lock();
         let last = state.last.as_ref()?;
         (last.of == *of && last.began.elapsed() < max_age && last.began >= since).then(|| last.clone())
+    }
+
+    /// Drops a listing that is of no use any longer, because it may be large.
+    pub fn forget_old(&self) {
+        let mut state = self.0.lock();
+        state.last = state.last.take().filter(|last| Instant::now() < last.dropped_at);
     }
 
     /// Begins a listing.
@@ -87,9 +96,10 @@ impl SharedListing {
 
 impl Attempt {
     /// Keeps the listing for others.
-    pub fn succeed(self, mailboxes: Mailboxes) -> Listing {
+    pub fn succeed(self, mailboxes: Mailboxes, timing: &Timing) -> Listing {
         let (of, began, at) = (self.of.clone(), self.began, self.at);
-        let listing = Listing { of, began, at, mailboxes: Arc::new(mailboxes) };
+        let dropped_at = began + timing.mailbox_plan;
+        let listing = Listing { of, began, at, mailboxes: Arc::new(mailboxes), dropped_at };
         let mut state = self.shared.0.lock();
         (state.failures, state.not_before, state.problem) = (0, None, None);
         state.last = Some(listing.clone());
@@ -134,13 +144,17 @@ mod tests {
         let attempt = shared.begin(&of).expect("none is running");
         assert!(matches!(shared.clone().begin(&of), Err(NotNow::Running)));
         tokio::time::advance(MINUTE / 2).await;
-        attempt.succeed(Mailboxes::default());
+        attempt.succeed(Mailboxes::default(), &TIMING);
         assert!(shared.recent(&of, MINUTE, began).is_some());
         assert!(shared.recent(&identity(2, None), MINUTE, began).is_none(), "another key");
         assert!(shared.recent(&of, MINUTE, Instant::now()).is_none(), "it began before");
         tokio::time::advance(MINUTE / 2).await;
         assert!(shared.recent(&of, MINUTE, began).is_none(), "the age counts from its beginning");
         assert!(shared.begin(&of).is_ok());
+        assert!(shared.0.lock().last.is_some());
+        tokio::time::advance(TIMING.mailbox_plan - MINUTE).await;
+        shared.forget_old();
+        assert!(shared.0.lock().last.is_none(), "it may be large");
     }
 
     #[tokio::test(start_paused = true)]
@@ -158,7 +172,7 @@ mod tests {
             tokio::time::advance(wait).await;
         }
         assert!(waits[0] > MINUTE && waits.is_sorted(), "{waits:?}");
-        shared.begin(&of).expect("it may begin").succeed(Mailboxes::default());
+        shared.begin(&of).expect("it may begin").succeed(Mailboxes::default(), &TIMING);
         let attempt = shared.begin(&of).expect("it may begin");
         let (wait, problem) = attempt.fail(&ApiError::GivenUp, &TIMING, "uid");
         assert_eq!((wait, problem), (waits[0], None), "a success resets it");

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use tokio::time::Instant;
 
+use crate::api::conditions::{ConditionType, Reason, find};
 use crate::api::{
     MailboxPolicy, NamespacedName, RECONCILE_REQUESTED_AT, WoodpeckerMailboxes, WoodpeckerMailboxesStatus,
 };
@@ -19,7 +20,7 @@ use crate::controller::mailboxes::requester;
 use crate::controller::mailboxes::submit::submit;
 use crate::controller::mailboxes::target::{Account, Connection, find_pending_account, find_target};
 use crate::core::error_chain::chain;
-use crate::core::mailbox_connection::{self as connection, Next};
+use crate::core::mailbox_connection::{self as connection, Next, Request};
 use crate::core::outcome::Outcome;
 use crate::core::request_priority::RequestPriority;
 use crate::core::status::mailboxes::{ConnectionCounts, Standing};
@@ -34,6 +35,8 @@ pub(super) struct Session<'a> {
     pub(super) status: WoodpeckerMailboxesStatus,
     /// Whether it has the result of a request, which must not be lost.
     pub(super) has_result: bool,
+    /// Whether a requested reconcile still has to be done.
+    pub(super) is_request_kept: bool,
     /// The queue in which the object waits for a permit.
     pub(super) queued_in: &'a mut Option<AccountQueue>,
 }
@@ -65,7 +68,8 @@ pub(super) async fn run(
     }
     let before = object.status.clone().unwrap_or_default();
     let status = connection::aligned(&before, &object.spec.mailboxes);
-    let mut session = Session { context, own, object, status, has_result: false, queued_in };
+    let mut session =
+        Session { context, own, object, status, has_result: false, is_request_kept: false, queued_in };
     let progress = session.work().await?;
     session.finish(&progress.standing, progress.requeue_after).await
 }
@@ -81,8 +85,8 @@ impl Session<'_> {
         let handled = self.status.last_handled_reconcile_at.clone();
         let is_requested = self.handle_request();
         let progress = self.work_on(is_requested).await?;
-        if is_requested && matches!(progress.standing, Standing::Queued | Standing::NotListed(_)) {
-            // It still needs a new listing.
+        let needs_listing = matches!(progress.standing, Standing::Queued | Standing::NotListed(_));
+        if is_requested && (needs_listing || self.is_request_kept) {
             self.status.last_handled_reconcile_at = handled;
         }
         Ok(progress)
@@ -118,27 +122,42 @@ impl Session<'_> {
         let timing = &self.context.policy.timing;
         let account = match find_pending_account(self.context, &pending, self.own).await? {
             Ok(account) => account,
-            Err(Standing::NotLookedUp(_, false)) if is_requested => {
+            Err(Standing::NotLookedUp(_, false)) if is_requested && self.has_asked_for_a_person() => {
                 // A person has looked.
                 connection::forget_pending(&mut self.status);
                 return Ok(None);
             }
             Err(standing) => return Ok(Some(Progress { standing, requeue_after: timing.blocked_poll })),
         };
+        let is_held = pending.hold.is_some();
+        if is_held && !is_requested {
+            return Ok(Some(Progress { standing: Standing::Settled, requeue_after: timing.resync }));
+        }
         let target = account.as_submission_target();
         let settled_at = self.context.submissions.settled_at(&target, &pending.emails);
         let settles_in = settled_at.saturating_duration_since(Instant::now());
         if !settles_in.is_zero() {
+            self.is_request_kept = is_held;
             return Ok(Some(Progress { standing: Standing::Settled, requeue_after: settles_in }));
         }
-        match self.listing(&account, timing.listing_max_age, settled_at).await? {
+        let since = if is_held { Instant::now() } else { settled_at };
+        match self.listing(&account, timing.listing_max_age, since).await? {
             Ok((listing, _permit)) => {
-                connection::look_up(&mut self.status, &listing.mailboxes, timing, Timestamp::now());
+                let status = &mut self.status;
+                connection::look_up(status, &listing.mailboxes, is_requested, timing, Timestamp::now());
                 self.has_result = true;
-                Ok(None)
+                let is_held = self.status.pending.is_some();
+                Ok(is_held.then_some(Progress { standing: Standing::Settled, requeue_after: timing.resync }))
             }
             Err(progress) => Ok(Some(progress)),
         }
+    }
+
+    /// Whether the stored status says that a person has to look.
+    fn has_asked_for_a_person(&self) -> bool {
+        let status = self.object.status.as_ref();
+        let stalled = status.and_then(|status| find(&status.conditions, ConditionType::Stalled));
+        stalled.is_some_and(|stalled| stalled.reason == Reason::OutcomeUnknown.as_str())
     }
 
     /// Lists if that is due, and submits what is next.
@@ -158,18 +177,21 @@ impl Session<'_> {
             });
         }
         let (max_age, since) = match (&next, policy) {
-            _ if is_requested => (Duration::ZERO, Instant::now()),
+            _ if is_requested || self.status.missing.is_some() => (Duration::ZERO, Instant::now()),
             (Next::Submit(emails), MailboxPolicy::Connect) => {
                 let target = connection.account.as_submission_target();
                 (timing.listing_max_age, self.context.submissions.settled_at(&target, emails))
             }
-            _ => (timing.mailbox_plan, self.context.submissions.began()),
+            // Its age is measured with another clock than the age of the plan.
+            _ => (timing.mailbox_plan / 2, self.context.submissions.began()),
         };
         let (listing, permit) = match self.listing(&connection.account, max_age, since).await? {
             Ok(listed) => listed,
             Err(progress) => return Ok(progress),
         };
-        connection::apply_listing(&mut self.status, &listing.mailboxes, listing.at);
+        let unsettled = self.unsettled(connection, listing.began);
+        let (id, status) = (connection.registration.credential_id, &mut self.status);
+        connection::apply_listing(status, &listing.mailboxes, listing.at, id, &unsettled, timing);
         let next = self.next(connection, listing.began);
         let (Next::Submit(emails), MailboxPolicy::Connect) = (&next, policy) else {
             return Ok(Progress {
@@ -206,7 +228,7 @@ impl Session<'_> {
             Err(NotNow::Failed(left, problem)) => return Ok(Err(not_listed(left, problem))),
         };
         match account.remote.list_mailboxes(&permit, timing.mailbox_listing_grace).await {
-            Ok(mailboxes) => Ok(Ok((attempt.succeed(mailboxes), Some(permit)))),
+            Ok(mailboxes) => Ok(Ok((attempt.succeed(mailboxes, timing), Some(permit)))),
             Err(ApiError::NotLeading(error)) => Err(error.into()),
             Err(error) => {
                 tracing::warn!(error = chain(&error), "failed to list the account's mailboxes");
@@ -233,17 +255,23 @@ impl Session<'_> {
 
     /// What is next, by a listing that began at that time.
     fn next(&self, connection: &Connection, listed_at: Instant) -> Next {
+        let unsettled = self.unsettled(connection, listed_at);
+        connection::next(&self.status, connection.registration.credential_id, &unsettled, Timestamp::now())
+    }
+
+    /// The mailboxes of which a listing that began at that time does not show whether they are connected, and until when.
+    fn unsettled(&self, connection: &Connection, listed_at: Instant) -> BTreeMap<String, Timestamp> {
         let (submissions, target) = (&self.context.submissions, connection.account.as_submission_target());
         let (now, wall) = (Instant::now(), Timestamp::now());
         let mut unsettled = BTreeMap::new();
-        for mailbox in self.status.mailboxes.iter().filter(|mailbox| !mailbox.is_connected()) {
+        for mailbox in &self.status.mailboxes {
             let settled_at = submissions.settled_at(&target, std::slice::from_ref(&mailbox.email));
             if settled_at > listed_at {
                 let left = settled_at.saturating_duration_since(now);
                 unsettled.insert(mailbox.email.clone(), wall.saturating_add(left).unwrap_or(wall));
             }
         }
-        connection::next(&self.status, connection.registration.credential_id, &unsettled, wall)
+        unsettled
     }
 
     /// Handles a new spec, and the annotation that requests a reconcile: everything that waits or has stopped is tried now.
@@ -254,8 +282,10 @@ impl Session<'_> {
             self.status.last_handled_reconcile_at = requested;
         }
         let is_spec_new = self.object.metadata.generation != Some(self.status.observed_generation);
-        if is_requested || is_spec_new {
-            connection::retry_now(&mut self.status);
+        if is_requested {
+            connection::retry_now(&mut self.status, Request::Reconcile);
+        } else if is_spec_new {
+            connection::retry_now(&mut self.status, Request::NewSpec);
         }
         is_requested
     }
@@ -263,6 +293,9 @@ impl Session<'_> {
     /// How long nothing is to be done.
     fn wait(&self, policy: MailboxPolicy, next: &Next, now: Timestamp) -> Duration {
         let timing = &self.context.policy.timing;
+        if let (Some(_), Some(at)) = (self.status.missing, &self.status.next_attempt_time) {
+            return Duration::try_from(at.0.duration_since(now)).unwrap_or_default();
+        }
         match (next, policy) {
             (Next::WaitUntil(at), MailboxPolicy::Connect) => {
                 Duration::try_from(at.duration_since(now)).unwrap_or_default()

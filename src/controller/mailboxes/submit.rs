@@ -7,7 +7,9 @@ use tokio::time::Instant;
 
 use crate::api::conditions::whole_second;
 use crate::api::timestamp::Time;
-use crate::api::{MailboxPolicy, MicrosoftGraphCredential, WoodpeckerAccount, WoodpeckerMailboxes};
+use crate::api::{
+    MailboxPolicy, MicrosoftGraphCredential, WoodpeckerAccount, WoodpeckerAccountSpec, WoodpeckerMailboxes,
+};
 use crate::controller::error::ReconcileError;
 use crate::controller::mailboxes::reconcile::Session;
 use crate::controller::mailboxes::target::{Connection, registration};
@@ -37,6 +39,12 @@ pub(super) async fn submit(
         return Err(error);
     }
     let result = match permit.slot().await {
+        // The wait for the slot may have been long.
+        Ok(_) if !may_still_submit(session, target, &emails, listed_at) => {
+            (session.status, session.has_result) = (before, true);
+            submissions.release(&own, &emails);
+            return Ok(timing.mailbox_listing_grace);
+        }
         Ok(slot) => {
             // The wait for the slot does not count.
             submissions.record(&own, &emails);
@@ -83,8 +91,63 @@ async fn write_intent(
     let start = Time(whole_second(Timestamp::now()));
     let pending = target.account.pending(target.registration.credential_id, emails.to_vec(), start);
     connection::begin(&mut session.status, pending);
-    session.write(&Standing::Submitting).await?;
+    match session.write(&Standing::Submitting).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_lost(&error) => read_back(session, error).await,
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the API server may have applied the write.
+fn is_lost(error: &ReconcileError) -> bool {
+    matches!(error, ReconcileError::WriteStatus(error) if !matches!(error, kube::Error::Api(status) if status.code < 500))
+}
+
+/// Continues with the intent if it is in the cluster. Otherwise, nothing was sent, and no attempt is counted.
+async fn read_back(session: &mut Session<'_>, error: ReconcileError) -> Result<(), ReconcileError> {
+    let live = session.context.read::<WoodpeckerMailboxes>(session.own).await;
+    let live = live.map_err(ReconcileError::ReadObject)?;
+    let is_stored = |live: &WoodpeckerMailboxes| {
+        let (seen, now) = (&session.object.metadata, &live.metadata);
+        let pending = live.status.as_ref().and_then(|status| status.pending.as_ref());
+        seen.uid == now.uid && seen.generation == now.generation && pending == session.status.pending.as_ref()
+    };
+    let Some(live) = live.filter(is_stored) else { return Err(error) };
+    tracing::info!(error = chain(&error), "the status was written, and only the response was lost");
+    session.status = live.status.clone().unwrap_or_default();
+    session.object = live;
     Ok(())
+}
+
+/// Whether everything still allows the request, as the watches show it, and the listing is recent.
+fn may_still_submit(
+    session: &Session<'_>,
+    target: &Connection,
+    emails: &[String],
+    listed_at: Instant,
+) -> bool {
+    let (index, timing) = (&session.context.index, &session.context.policy.timing);
+    let object = index.get::<WoodpeckerMailboxes>(session.own);
+    let object = object.as_ref().and_then(|parsed| parsed.0.as_ref().ok());
+    let account = index.get::<WoodpeckerAccount>(&target.account.name);
+    let account = account.as_ref().and_then(|parsed| parsed.0.as_ref().ok());
+    object.is_some_and(|object| is_wanted(object, session.object.metadata.uid.as_deref(), emails))
+        && account.is_some_and(|account| allows(account, &target.account.spec))
+        && listed_at.elapsed() <= timing.listing_max_age
+}
+
+/// Whether the object, which has that UID, still asks for these mailboxes.
+fn is_wanted(object: &WoodpeckerMailboxes, uid: Option<&str>, emails: &[String]) -> bool {
+    object.metadata.uid.as_deref() == uid
+        && object.metadata.deletion_timestamp.is_none()
+        && object.spec.policy() == MailboxPolicy::Connect
+        && !object.spec.is_suspended()
+        && emails.iter().all(|email| object.spec.mailboxes.iter().any(|it| it.email == *email))
+}
+
+/// Whether the account is as it was, and allows connections.
+fn allows(account: &WoodpeckerAccount, seen: &WoodpeckerAccountSpec) -> bool {
+    account.metadata.deletion_timestamp.is_none() && account.spec == *seen && account.spec.allows_connecting()
 }
 
 fn new_mailboxes<'a>(object: &'a WoodpeckerMailboxes, emails: &[String]) -> Vec<NewMailbox<'a>> {
@@ -128,4 +191,64 @@ async fn confirm_unchanged(session: &Session<'_>, target: &Connection) -> Result
             && live.spec.allows_connecting()
     });
     if is_unchanged && is_registered && is_allowed { Ok(()) } else { Err(ReconcileError::Conflict) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn with_the_slot_held_only_what_is_still_asked_for_and_allowed_is_sent() {
+        let emails = ["jim@example.com".to_owned()];
+        let object = json!({
+            "metadata": {"name": "team", "namespace": "mail", "uid": "1"},
+            "spec": {
+                "credentialRef": {"name": "sales-eu"}, "policy": "Connect",
+                "mailboxes": [{"email": "jim@example.com"}, {"email": "pam@example.com"}]
+            }
+        });
+        let changed = |change: &Value| -> WoodpeckerMailboxes {
+            let mut object = object.clone();
+            json_patch(&mut object, change);
+            serde_json::from_value(object).unwrap()
+        };
+        assert!(is_wanted(&changed(&json!({})), Some("1"), &emails));
+        for change in [
+            json!({"metadata": {"uid": "2"}}),
+            json!({"metadata": {"deletionTimestamp": "2026-11-30T00:00:00Z"}}),
+            json!({"spec": {"policy": "Plan"}}),
+            json!({"spec": {"suspend": true}}),
+            json!({"spec": {"mailboxes": [{"email": "pam@example.com"}]}}),
+        ] {
+            assert!(!is_wanted(&changed(&change), Some("1"), &emails), "{change}");
+        }
+        let account = |connect: &str| -> WoodpeckerAccount {
+            let spec = json!({"apiKeySecretRef": {"name": "key"}, "mailboxes": {"connect": connect}});
+            serde_json::from_value(json!({"metadata": {"name": "agency"}, "spec": spec})).unwrap()
+        };
+        let (allowed, denied) = (account("Allowed"), account("Denied"));
+        assert!(allows(&allowed, &allowed.spec));
+        assert!(!allows(&denied, &allowed.spec) && !allows(&denied, &denied.spec));
+    }
+
+    /// Sets the fields of `change`, at two levels.
+    fn json_patch(object: &mut Value, change: &Value) {
+        for (part, fields) in change.as_object().unwrap() {
+            for (field, value) in fields.as_object().unwrap() {
+                object[part][field] = value.clone();
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_write_that_may_have_been_applied_is_read_back() {
+        let of = |code| {
+            let status = kube::core::Status { code, ..kube::core::Status::default() };
+            ReconcileError::WriteStatus(kube::Error::Api(Box::new(status)))
+        };
+        assert!(is_lost(&of(500)) && is_lost(&of(504)));
+        assert!(!is_lost(&of(403)) && !is_lost(&of(422)) && !is_lost(&ReconcileError::Conflict));
+    }
 }

@@ -188,7 +188,7 @@ fn not_ready(name: &AccountName) -> Standing {
 impl Account {
     /// As what is submitted counts.
     pub(super) fn as_submission_target(&self) -> SubmissionTarget {
-        SubmissionTarget { account: self.name.clone(), identity: self.remote.identity.clone() }
+        SubmissionTarget { base_url: self.remote.client.base_url.as_str().to_owned() }
     }
 
     /// A request about mailboxes at this account.
@@ -201,6 +201,7 @@ impl Account {
             base_url: self.remote.client.base_url.as_str().to_owned(),
             company_id: self.remote.client.company_id,
             emails,
+            hold: None,
             unknown: UnknownFields::default(),
         }
     }

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 
 use crate::api::conditions::{ConditionStatus, ConditionType, Desired, Reason, find, merge};
-use crate::api::{AccountName, ConnectionState, MailboxPolicy, WoodpeckerMailboxesStatus};
+use crate::api::{
+    AccountName, ConnectionHold, ConnectionState, HoldReason, MailboxPolicy, WoodpeckerMailboxesStatus,
+};
 use crate::core::event::EventBody;
 use crate::core::mailbox_connection::{MAX_ATTEMPTS, has_stopped};
 use crate::core::outcome::Outcome;
@@ -46,6 +48,8 @@ pub struct ConnectionCounts {
     pub refused: i32,
     pub unconfirmed: i32,
     pub stopped: i32,
+    /// Of the stopped ones, those that a person has to look for.
+    pub unlisted: i32,
 }
 
 /// Completes a status with its counts and conditions.
@@ -109,8 +113,13 @@ fn ready(
                 "look for them in Woodpecker, and then request a reconcile to submit those that are not there"
             };
             let message = format!(
-                "there is no clear response about {} mailboxes, and {problem}; {action}",
-                counts.submitted
+                "what was submitted has not been found in a listing ({}), and {problem}; {action}",
+                mailboxes(
+                    status
+                        .pending
+                        .as_ref()
+                        .map_or(0, |it| i32::try_from(it.emails.len()).unwrap_or(i32::MAX))
+                )
             );
             return Desired::unknown(type_, Reason::OutcomeUnknown, message);
         }
@@ -133,6 +142,17 @@ fn settled(
 ) -> Desired {
     let type_ = ConditionType::Ready;
     let (total, connected) = (status.mailboxes.len(), counts.connected + counts.already_connected);
+    if let Some(waiting) = pending(status, counts).filter(|_| !is_submitting) {
+        return waiting;
+    }
+    if let Some(missing) = status.missing {
+        let message = format!(
+            "the last listing lacks {} that the operator has connected, so it may be incomplete: nothing is sent, and the \
+             operator lists again after 10 minutes. If they were disconnected in Woodpecker, remove them from the spec",
+            mailboxes(missing)
+        );
+        return Desired::unmet(type_, Reason::IncompleteList, message);
+    }
     if counts.open() == 0 {
         return Desired::met(
             type_,
@@ -140,22 +160,19 @@ fn settled(
             format!("all {total} mailboxes are connected"),
         );
     }
-    if status.pending.is_some() && !is_submitting {
-        let message = format!(
-            "there is no clear response about {} mailboxes; the operator looks for them in a listing, and submits none \
-             of them before that",
-            counts.submitted
-        );
-        return Desired::unknown(type_, Reason::OutcomeUnknown, message);
-    }
     if status.last_listed_time.is_none() {
         return Desired::unknown(type_, Reason::ListingPending, "the mailboxes have not been listed yet");
     }
     if policy == MailboxPolicy::Plan {
         let message = format!(
-            "spec.policy is Plan, so nothing is sent; Connect would connect {} mailboxes, each of which may use a paid \
-             slot of the account; {connected} are connected already",
-            counts.open()
+            "spec.policy is Plan, so nothing is sent; Connect would connect {}, each of which may use a paid slot of the \
+             account; {connected} connected already{}",
+            mailboxes(counts.open() - counts.unlisted),
+            if counts.unlisted > 0 {
+                format!("; {} to be looked for by a person first", counts.unlisted)
+            } else {
+                String::new()
+            }
         );
         return Desired::met(type_, Reason::ConnectionPlanned, message);
     }
@@ -166,18 +183,77 @@ fn settled(
     })
 }
 
+/// Ready while a request is pending.
+fn pending(status: &WoodpeckerMailboxesStatus, counts: ConnectionCounts) -> Option<Desired> {
+    const LOOK: &str = "Nothing more is sent until a person looks in Woodpecker, and requests a reconcile";
+    let (type_, pending) = (ConditionType::Ready, status.pending.as_ref()?);
+    Some(match &pending.hold {
+        Some(hold @ ConnectionHold { reason: HoldReason::NotListed, .. }) => {
+            let message = format!(
+                "with credential {}, Woodpecker connected a mailbox with the id {}, and a later listing of the account lacks \
+                 it. {LOOK}",
+                pending.credential_id,
+                ids(hold)
+            );
+            Desired::unmet(type_, Reason::ConnectionNotListed, message)
+        }
+        Some(hold @ ConnectionHold { reason: HoldReason::UnexpectedAddress, .. }) => {
+            let message = format!(
+                "Woodpecker connected an address that was not submitted, with the id {}, and {} of the request {} without \
+                 result. If an address of the spec is an alias, replace it with its primary address. {LOOK}",
+                ids(hold),
+                mailboxes(counts.submitted),
+                if counts.submitted == 1 { "is" } else { "are" }
+            );
+            Desired::unmet(type_, Reason::UnexpectedAddress, message)
+        }
+        None if counts.submitted == 0 => {
+            let message = "Woodpecker has responded; the operator looks for the mailbox in a listing, and submits nothing \
+                           more before that";
+            Desired::unknown(type_, Reason::ConnectionPending, message)
+        }
+        None => {
+            let message = format!(
+                "there is no clear response about {}; the operator looks for them in a listing, and submits none of them \
+                 before that",
+                mailboxes(counts.submitted)
+            );
+            Desired::unknown(type_, Reason::OutcomeUnknown, message)
+        }
+    })
+}
+
+fn ids(hold: &ConnectionHold) -> String {
+    hold.ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn mailboxes(count: i32) -> String {
+    if count == 1 { "1 mailbox".to_owned() } else { format!("{count} mailboxes") }
+}
+
 /// Ready, if what is left was submitted without success.
 fn unsuccessful(status: &WoodpeckerMailboxesStatus, counts: ConnectionCounts) -> Option<Desired> {
     const RETRIES: &str = "The operator tries again after 10 minutes, and a last time 2 hours later, because a \
                            permission that was granted works after up to two hours";
+    const REMEDY: &str = "status.mailboxes and status.lastRefusal have the texts. Remove the cause, and then request a \
+                          reconcile";
     let (type_, total) = (ConditionType::Ready, status.mailboxes.len());
     let has_failed = status.consecutive_failures.is_some();
-    if has_stopped(status) || counts.stopped == counts.open() {
+    if has_stopped(status) {
         let message = format!(
-            "{} of {total} mailboxes are not connected after {MAX_ATTEMPTS} attempts, and the operator submits nothing \
-             more: status.mailboxes and status.lastRefusal have Woodpecker's texts. Remove the cause, and then change the \
-             spec or request a reconcile",
+            "{MAX_ATTEMPTS} requests in a row connected no mailbox, {} of {total} mailboxes are not connected, and the \
+             operator submits nothing more: {REMEDY}",
             counts.open()
+        );
+        return Some(Desired::unmet(type_, Reason::ConnectionStopped, message));
+    }
+    if counts.stopped == counts.open() {
+        let message = format!(
+            "{} of {total} mailboxes are not connected, {} after {MAX_ATTEMPTS} attempts and {} because a listing lacks \
+             what was submitted or there before, and the operator no longer submits them: {REMEDY}",
+            counts.stopped,
+            counts.stopped - counts.unlisted,
+            counts.unlisted
         );
         return Some(Desired::unmet(type_, Reason::ConnectionStopped, message));
     }
@@ -186,7 +262,7 @@ fn unsuccessful(status: &WoodpeckerMailboxesStatus, counts: ConnectionCounts) ->
             format!("Woodpecker refused the last request: status.lastRefusal has its text. {RETRIES}");
         return Some(Desired::unmet(type_, Reason::ConnectionRejected, message));
     }
-    let (refused, unconfirmed) = (counts.refused + counts.stopped, counts.unconfirmed);
+    let (refused, unconfirmed) = (counts.refused + counts.stopped - counts.unlisted, counts.unconfirmed);
     if refused + unconfirmed == 0 || counts.not_connected > 0 && !has_failed {
         return None;
     }
@@ -197,7 +273,8 @@ fn unsuccessful(status: &WoodpeckerMailboxesStatus, counts: ConnectionCounts) ->
         Desired::unmet(type_, Reason::MailboxesRefused, message)
     } else {
         let message = format!(
-            "{unconfirmed} mailboxes were submitted without a clear response, and a listing lacks them. {RETRIES}"
+            "{} submitted without a clear response are not in a listing. {RETRIES}",
+            mailboxes(unconfirmed)
         );
         Desired::unknown(type_, Reason::OutcomeUnknown, message)
     })
@@ -209,10 +286,15 @@ fn beside(ready: &Desired, standing: &Standing) -> Option<Desired> {
         _ if ready.status == ConditionStatus::True => return None,
         Standing::Suspended => return None,
         Standing::Blocked(_, _, false) | Standing::NotLookedUp(_, false) => ConditionType::Stalled,
-        _ if ready.reason == Reason::ConnectionStopped => ConditionType::Stalled,
+        _ if is_stalled(ready.reason) => ConditionType::Stalled,
         _ => ConditionType::Reconciling,
     };
     Some(Desired::met(type_, ready.reason, ready.message.clone()))
+}
+
+/// Whether nothing happens until a person acts.
+fn is_stalled(reason: Reason) -> bool {
+    matches!(reason, Reason::ConnectionStopped | Reason::ConnectionNotListed | Reason::UnexpectedAddress)
 }
 
 // === impl Standing ===
@@ -244,6 +326,9 @@ impl ConnectionCounts {
                 ConnectionState::Stopped => &mut counts.stopped,
             };
             *count = count.saturating_add(1);
+            if mailbox.state == ConnectionState::Stopped && mailbox.unlisted.is_some() {
+                counts.unlisted = counts.unlisted.saturating_add(1);
+            }
         }
         counts
     }
@@ -255,135 +340,4 @@ impl ConnectionCounts {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::timestamp::Time;
-    use crate::api::{LeftMailbox, MailboxStatus, PendingConnection, UnknownFields};
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    fn status(states: &[ConnectionState]) -> WoodpeckerMailboxesStatus {
-        let mailbox = |(number, state): (usize, &ConnectionState)| MailboxStatus {
-            state: *state,
-            ..MailboxStatus::new(&format!("m{number}@example.com"))
-        };
-        WoodpeckerMailboxesStatus {
-            mailboxes: states.iter().enumerate().map(mailbox).collect(),
-            last_listed_time: Some(Time(at(0))),
-            ..WoodpeckerMailboxesStatus::default()
-        }
-    }
-
-    fn ready_of(
-        status: &WoodpeckerMailboxesStatus,
-        policy: MailboxPolicy,
-        standing: &Standing,
-    ) -> (ConditionStatus, String, Option<String>) {
-        let report = report(status, status.clone(), policy, 1, standing, at(1));
-        let ready = report.status.conditions[0].clone();
-        // Neither addresses nor Woodpecker's texts are in an event.
-        let event = report.event.map(|event| event.text).unwrap_or_default();
-        assert!(!event.contains("example.com") && !event.contains("remote"), "{event}");
-        (ready.status, ready.reason, report.status.conditions.get(1).map(|it| it.type_.clone()))
-    }
-
-    #[test]
-    fn ready_says_what_is_still_to_be_done() {
-        use ConnectionState::{AlreadyConnected, Connected, NotConnected, Refused, Submitted};
-        let (connect, plan) = (MailboxPolicy::Connect, MailboxPolicy::Plan);
-        let reconciling = || Some("Reconciling".to_owned());
-        let all = status(&[Connected, AlreadyConnected]);
-        let expect = |status: ConditionStatus, reason: &str, beside| (status, reason.to_owned(), beside);
-        for policy in [connect, plan] {
-            let expected = expect(ConditionStatus::True, "MailboxesConnected", None);
-            assert_eq!(ready_of(&all, policy, &Standing::Settled), expected);
-        }
-        let some = status(&[Connected, NotConnected]);
-        let planned = expect(ConditionStatus::True, "ConnectionPlanned", None);
-        assert_eq!(ready_of(&some, plan, &Standing::Settled), planned);
-        let pending = expect(ConditionStatus::Unknown, "ConnectionPending", reconciling());
-        assert_eq!(ready_of(&some, connect, &Standing::Settled), pending);
-        assert_eq!(ready_of(&some, connect, &Standing::Queued), pending);
-        let refused = expect(ConditionStatus::False, "MailboxesRefused", reconciling());
-        assert_eq!(ready_of(&status(&[Connected, Refused]), connect, &Standing::Settled), refused);
-        assert_eq!(ready_of(&status(&[Refused, NotConnected]), connect, &Standing::Settled), pending);
-        let mut failed = status(&[Refused, NotConnected]);
-        failed.consecutive_failures = Some(1);
-        assert_eq!(ready_of(&failed, connect, &Standing::Settled), refused);
-        failed.last_refusal = Some("remote".to_owned());
-        let rejected = expect(ConditionStatus::False, "ConnectionRejected", reconciling());
-        assert_eq!(ready_of(&failed, connect, &Standing::Settled), rejected);
-        let mut lost = status(&[Submitted]);
-        lost.pending = Some(PendingConnection {
-            start_time: Time(at(0)),
-            credential_id: 7,
-            account: AccountName { namespace: "mail".into(), name: "agency".into() },
-            account_uid: "uid".to_owned(),
-            base_url: "https://a.example".to_owned(),
-            company_id: None,
-            emails: vec!["m0@example.com".to_owned()],
-            unknown: UnknownFields::default(),
-        });
-        let unknown = expect(ConditionStatus::Unknown, "OutcomeUnknown", reconciling());
-        assert_eq!(ready_of(&lost, connect, &Standing::Settled), unknown);
-        assert_eq!(ready_of(&lost, connect, &Standing::Submitting), pending);
-        let new = WoodpeckerMailboxesStatus { last_listed_time: None, ..some.clone() };
-        let listing = expect(ConditionStatus::Unknown, "ListingPending", reconciling());
-        assert_eq!(ready_of(&new, plan, &Standing::Settled), listing);
-        let suspended = expect(ConditionStatus::False, "Suspended", None);
-        assert_eq!(ready_of(&some, connect, &Standing::Suspended), suspended);
-        let blocked = Standing::Blocked(Reason::NotAtWoodpecker, "x".to_owned(), false);
-        let stalled = expect(ConditionStatus::False, "NotAtWoodpecker", Some("Stalled".to_owned()));
-        assert_eq!(ready_of(&some, connect, &blocked), stalled);
-    }
-
-    #[test]
-    fn ready_says_what_was_submitted_without_success() {
-        use ConnectionState::{Connected, NotConnected, Refused, Stopped, Unconfirmed};
-        let ready_of = |status: &WoodpeckerMailboxesStatus, standing: &Standing| {
-            ready_of(status, MailboxPolicy::Connect, standing)
-        };
-        let expect = |status: ConditionStatus, reason: &str, beside: &str| {
-            (status, reason.to_owned(), Some(beside.to_owned()))
-        };
-        let mut failed = status(&[Refused, NotConnected]);
-        failed.last_refusal = Some("remote".to_owned());
-        failed.consecutive_failures = Some(3);
-        let stopped = expect(ConditionStatus::False, "ConnectionStopped", "Stalled");
-        assert_eq!(ready_of(&failed, &Standing::Settled), stopped);
-        assert_eq!(ready_of(&status(&[Connected, Stopped]), &Standing::Settled), stopped);
-        let refused = expect(ConditionStatus::False, "MailboxesRefused", "Reconciling");
-        assert_eq!(ready_of(&status(&[Connected, Stopped, Refused]), &Standing::Settled), refused);
-        let unclear = status(&[Unconfirmed]);
-        let unconfirmed = expect(ConditionStatus::Unknown, "OutcomeUnknown", "Reconciling");
-        assert_eq!(ready_of(&unclear, &Standing::Settled), unconfirmed);
-        for (is_automatic, beside) in [(true, "Reconciling"), (false, "Stalled")] {
-            let standing = Standing::NotLookedUp("the account is gone".to_owned(), is_automatic);
-            let expected = expect(ConditionStatus::Unknown, "OutcomeUnknown", beside);
-            assert_eq!(ready_of(&unclear, &standing), expected);
-        }
-    }
-
-    #[test]
-    fn a_plan_names_the_paid_slots() {
-        let mut status = status(&[ConnectionState::NotConnected; 3]);
-        status.left_connected =
-            vec![LeftMailbox { email: "x@x.io".to_owned(), id: Some(1), unknown: UnknownFields::default() }];
-        let report = report(&status, status.clone(), MailboxPolicy::Plan, 1, &Standing::Settled, at(1));
-        assert!(
-            report.status.conditions[0].message.contains("3 mailboxes, each of which may use a paid slot")
-        );
-        assert_eq!((report.status.open, report.status.connected), (Some(3), Some(0)));
-        let again = super::report(
-            &report.status,
-            report.status.clone(),
-            MailboxPolicy::Plan,
-            1,
-            &Standing::Settled,
-            at(9),
-        );
-        assert_eq!((again.status, again.event), (report.status, None), "nothing is written again");
-    }
-}
+mod tests;

@@ -48,6 +48,21 @@ async fn kill_at(env: &mut TestEnv, moment: Option<(Op, Point)>, delay: Duration
     env.operator.take().unwrap().kill().await.expect("the operator can be killed");
 }
 
+/// Requests reconciles until all mailboxes are connected: a request that was lost before a listing has shown a mailbox of the
+/// credential is repeated only then.
+async fn request_until_connected(env: &TestEnv, name: &str) -> WoodpeckerMailboxesStatus {
+    let requesting = async {
+        loop {
+            request_reconcile(env, name).await;
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
+    };
+    tokio::select! {
+        status = wait_until_connected(env, name) => status,
+        () = requesting => unreachable!("it goes on"),
+    }
+}
+
 /// One run: several objects with common addresses, faults, and kills. Meanwhile objects are deleted and created again, and
 /// somebody requests reconciles all the time, so that no back-off protects from a second submission.
 async fn run(seed: u64) {
@@ -91,8 +106,7 @@ async fn run(seed: u64) {
     }
     env.woodpecker.clear_faults();
     for (name, _) in objects {
-        request_reconcile(&env, name).await;
-        let status = wait_until_connected(&env, name).await;
+        let status = request_until_connected(&env, name).await;
         let ids = ids(&env);
         for (email, _, id) in states(&status) {
             assert_eq!(id, ids.get(email).copied(), "seed {seed}: {email} after {steps:#?}");

@@ -72,7 +72,7 @@ async fn status_and_describe_show_the_mailboxes_to_connect() {
         "policy:      Connect",
         "0 of 1 connected, 0 there before, 1 refused",
         "next:        the operator submits the next mailboxes in ",
-        "1 requests in a row connected no mailbox",
+        "1 request connected no mailbox",
         "MailboxesRefused",
     ] {
         assert!(described.out.contains(text), "{text}: {}", described.out);
