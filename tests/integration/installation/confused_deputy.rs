@@ -158,6 +158,8 @@ async fn a_user_cannot_use_the_operator_to_read_a_forbidden_secret() {
     denied(editor.change_account("agency", key).await, secret);
     let more_namespaces = json!({"spec": {"allowedNamespaces": {"names": ["elsewhere"]}}});
     denied(editor.change_account("agency", more_namespaces).await, secret);
+    let connecting = json!({"spec": {"mailboxes": {"connect": "Allowed"}}});
+    denied(editor.change_account("agency", connecting).await, secret);
     let gone = json!({"metadata": {"annotations": {"graph-credentials.io/confirm-deleted": "now"}}});
     denied(editor.change_account("agency", gone).await, secret);
 
