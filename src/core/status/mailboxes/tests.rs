@@ -35,7 +35,7 @@ fn ready_of(
 
 #[test]
 fn ready_says_what_is_still_to_be_done() {
-    use ConnectionState::{AlreadyConnected, Connected, NotConnected, Refused, Submitted};
+    use ConnectionState::{AlreadyConnected, Connected, NotConnected, Refused};
     let (connect, plan) = (MailboxPolicy::Connect, MailboxPolicy::Plan);
     let reconciling = || Some("Reconciling".to_owned());
     let all = status(&[Connected, AlreadyConnected]);
@@ -59,6 +59,16 @@ fn ready_says_what_is_still_to_be_done() {
     failed.last_refusal = Some("remote".to_owned());
     let rejected = expect(ConditionStatus::False, "ConnectionRejected", reconciling());
     assert_eq!(ready_of(&failed, connect, &Standing::Settled), rejected);
+}
+
+#[test]
+fn ready_says_what_a_person_has_to_look_for() {
+    use ConnectionState::{AlreadyConnected, Connected, NotConnected, Submitted};
+    let (connect, plan) = (MailboxPolicy::Connect, MailboxPolicy::Plan);
+    let expect = |status: ConditionStatus, reason: &str, beside: Option<&str>| {
+        (status, reason.to_owned(), beside.map(str::to_owned))
+    };
+    let pending = expect(ConditionStatus::Unknown, "ConnectionPending", Some("Reconciling"));
     let mut lost = status(&[Submitted]);
     lost.pending = Some(PendingConnection {
         start_time: Time(at(0)),
@@ -71,34 +81,35 @@ fn ready_says_what_is_still_to_be_done() {
         hold: None,
         unknown: UnknownFields::default(),
     });
-    let unknown = expect(ConditionStatus::Unknown, "OutcomeUnknown", reconciling());
+    let unknown = expect(ConditionStatus::Unknown, "OutcomeUnknown", Some("Reconciling"));
     assert_eq!(ready_of(&lost, connect, &Standing::Settled), unknown);
     assert_eq!(ready_of(&lost, connect, &Standing::Submitting), pending);
-    for (hold, expected) in
+    for (reason, expected) in
         [(HoldReason::NotListed, "ConnectionNotListed"), (HoldReason::UnexpectedAddress, "UnexpectedAddress")]
     {
-        let mut held = lost.clone();
-        let hold = ConnectionHold { reason: hold, ids: vec![444_444], unknown: UnknownFields::default() };
-        held.pending.as_mut().unwrap().hold = Some(hold);
-        let stalled = expect(ConditionStatus::False, expected, Some("Stalled".to_owned()));
-        assert_eq!(ready_of(&held, connect, &Standing::Settled), stalled);
-        let report = report(&held, held.clone(), connect, 1, &Standing::Settled, at(1));
+        let mut waiting = lost.clone();
+        let hold = ConnectionHold { reason, ids: vec![444_444], unknown: UnknownFields::default() };
+        waiting.pending.as_mut().unwrap().hold = Some(hold);
+        let stalled = expect(ConditionStatus::False, expected, Some("Stalled"));
+        assert_eq!(ready_of(&waiting, connect, &Standing::Settled), stalled);
+        let report = report(&waiting, waiting.clone(), connect, 1, &Standing::Settled, at(1));
         assert!(report.status.conditions[0].message.contains("444444"), "{:?}", report.status.conditions);
     }
     lost.mailboxes[0].state = Connected;
     assert_eq!(ready_of(&lost, connect, &Standing::Settled), pending, "a listing has to show it first");
-    let incomplete = WoodpeckerMailboxesStatus { missing: Some(1), ..all.clone() };
+    let incomplete = WoodpeckerMailboxesStatus { missing: Some(1), ..status(&[Connected, AlreadyConnected]) };
     for policy in [connect, plan] {
-        let expected = expect(ConditionStatus::False, "IncompleteList", reconciling());
+        let expected = expect(ConditionStatus::False, "IncompleteList", Some("Reconciling"));
         assert_eq!(ready_of(&incomplete, policy, &Standing::Settled), expected);
     }
+    let some = status(&[Connected, NotConnected]);
     let new = WoodpeckerMailboxesStatus { last_listed_time: None, ..some.clone() };
-    let listing = expect(ConditionStatus::Unknown, "ListingPending", reconciling());
+    let listing = expect(ConditionStatus::Unknown, "ListingPending", Some("Reconciling"));
     assert_eq!(ready_of(&new, plan, &Standing::Settled), listing);
     let suspended = expect(ConditionStatus::False, "Suspended", None);
     assert_eq!(ready_of(&some, connect, &Standing::Suspended), suspended);
     let blocked = Standing::Blocked(Reason::NotAtWoodpecker, "x".to_owned(), false);
-    let stalled = expect(ConditionStatus::False, "NotAtWoodpecker", Some("Stalled".to_owned()));
+    let stalled = expect(ConditionStatus::False, "NotAtWoodpecker", Some("Stalled"));
     assert_eq!(ready_of(&some, connect, &blocked), stalled);
 }
 
