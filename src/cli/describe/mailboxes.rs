@@ -1,4 +1,5 @@
-//! What `describe` says about a `WoodpeckerMailboxes`. The text has no addresses; the JSON has the whole status.
+//! What `describe` says about a `WoodpeckerMailboxes`. It lists no addresses, but Woodpecker's text about a refusal may name
+//! some. The JSON has the whole status.
 
 use jiff::Timestamp;
 use serde::Deserialize;
