@@ -51,7 +51,7 @@ async fn a_credential_deleted_externally_is_registered_again() {
     env.wait_until_ready("sales-eu").await;
     assert_eq!(env.remote().len(), 1);
     assert_eq!(Some(env.remote()[0].credential_id), object.status.unwrap().credential_id);
-    let events = env.events("sales-eu").await;
+    let events = env.wait_for_event("sales-eu", "DeletedRemotely").await;
     assert!(
         events
             .iter()

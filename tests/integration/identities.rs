@@ -161,9 +161,8 @@ async fn an_identity_signs_in_with_the_token_of_a_service_account_and_names_what
     let object = identities.wait_until_ready().await;
     assert!(condition(&object, ConditionType::Stalled).is_none());
     assert_eq!(sent(entra), [SentCredential::FederatedToken]);
-    let events = identities.env.events("agency").await;
-    assert!(events.iter().any(|it| it.starts_with("SubjectNotTrusted: ")), "{events:#?}");
-    assert!(events.iter().any(|it| it.starts_with("Authenticated: ")), "{events:#?}");
+    identities.env.wait_for_event("agency", "SubjectNotTrusted: ").await;
+    identities.env.wait_for_event("agency", "Authenticated: ").await;
 }
 
 #[tokio::test]

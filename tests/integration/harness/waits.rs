@@ -65,6 +65,16 @@ impl TestEnv {
         })
         .await;
     }
+
+    /// Waits for an event about an object, which follows the status that it reports. Returns all of the object's.
+    pub async fn wait_for_event(&self, name: &str, text: &str) -> Vec<String> {
+        eventually(&format!("{name}: an event with {text:?}"), || async {
+            let events = self.events(name).await;
+            let is_there = events.iter().any(|event| event.contains(text));
+            if is_there { Ok(events) } else { Err(format!("{events:#?}\n{}", self.log())) }
+        })
+        .await
+    }
 }
 
 pub fn condition(object: &MicrosoftGraphCredential, type_: ConditionType) -> Option<&Condition> {

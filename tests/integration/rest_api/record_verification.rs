@@ -99,7 +99,7 @@ async fn a_saved_secret_that_microsoft_rejects_later_is_reported() {
     let rotation = json!({"client_secret": "s3cret-two", "secret_expires_at": EXPIRY});
     assert_eq!(api.request("PATCH", &format!("{PATH}/{id}"), Some(rotation)).await.status, 200);
     wait_for_condition(&api, id, ConditionType::Ready, ConditionStatus::True, "Ready").await;
-    let events = api.env.events(&format!("r-{id}")).await;
+    let events = api.env.wait_for_event(&format!("r-{id}"), "InvalidClientSecret: ").await;
     let [unconfirmed, rejected] = &events[..] else { panic!("two events of the rejection: {events:#?}") };
     assert!(unconfirmed.starts_with("RejectionUnconfirmed: "), "{unconfirmed}");
     assert!(rejected.starts_with("InvalidClientSecret: ") && rejected.contains("PATCH"), "{rejected}");
