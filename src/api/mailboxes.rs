@@ -147,8 +147,9 @@ pub struct WoodpeckerMailboxesStatus {
     #[schemars(length(max = 1000))]
     pub mailboxes: Vec<MailboxStatus>,
 
-    /// Mailboxes that the operator has connected and that are no longer in the spec. They stay connected: disconnect
-    /// them in Woodpecker if you no longer need them. At most 1000, and at most 64 KiB of addresses: the latest ones.
+    /// Mailboxes that the operator has connected, or with `unlisted` may have connected, and that are no longer in the spec.
+    /// They stay connected: disconnect them in Woodpecker if you no longer need them. At most 1000, and at most 64 KiB of
+    /// addresses: the latest ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]
     pub left_connected: Vec<LeftMailbox>,
@@ -157,14 +158,19 @@ pub struct WoodpeckerMailboxesStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<PendingConnection>,
 
-    /// The credential of which a listing has shown a connected mailbox. While it differs from the registered one, a single
-    /// mailbox is submitted, and nothing more before a listing shows it.
+    /// The credential of which a listing has shown a connected mailbox. While it differs from the registered one, mailboxes
+    /// are submitted one by one, and nothing more after one is connected before a listing shows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven_credential_id: Option<i64>,
 
     /// Number of connected mailboxes that the last listing lacked. It was not applied, because it may be incomplete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<i32>,
+
+    /// Their IDs, at most 25.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 25))]
+    pub missing_ids: Vec<i64>,
 
     /// When the mailboxes at Woodpecker were last listed for this object.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "timestamp::optional")]
@@ -266,7 +272,7 @@ pub enum ConnectionState {
     Stopped,
 }
 
-/// A mailbox that stays connected although it is no longer in the spec.
+/// A mailbox that is, or may be, connected although it is no longer in the spec.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LeftMailbox {
@@ -277,6 +283,11 @@ pub struct LeftMailbox {
     /// ID of the mailbox at Woodpecker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<i64>,
+
+    /// True if the last listing lacked it, so that it may be connected or not. If it returns to the spec, it is submitted only
+    /// after a person requests a reconcile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unlisted: Option<bool>,
 
     /// Fields that this version does not know.
     #[serde(flatten)]

@@ -25,22 +25,24 @@ use crate::core::mailboxes::Mailboxes;
 use crate::core::timing::Timing;
 
 pub use self::attempts::{MAX_ATTEMPTS, Request, forget_pending, has_stopped, retry_now};
+pub use self::others::{Intent, is_kept_from};
 pub use self::response::{ConnectOutcome, ConnectResult, apply_refusal, apply_results};
 
 mod attempts;
+mod others;
 mod response;
 
 /// Mailboxes of one request. The vendor documents no limit, and a request must end before its timeout.
 pub const MAX_SUBMITTED: usize = 10;
 
-/// Mailboxes that stay connected and are kept in the status.
+/// Mailboxes that left the spec and are kept in the status.
 const MAX_LEFT: usize = 1000;
-
-/// IDs of mailboxes for which a request waits for a person.
-const MAX_HELD: usize = 25;
 
 /// Bytes of their addresses.
 const MAX_LEFT_BYTES: usize = 64 << 10;
+
+/// IDs of mailboxes that a person has to look for.
+const MAX_IDS: usize = 25;
 
 /// The text of a mailbox that a listing no longer shows.
 const NO_LONGER_LISTED: &str = "the account had it, and a listing lacks it: look for it in Woodpecker";
@@ -48,6 +50,9 @@ const NO_LONGER_LISTED: &str = "the account had it, and a listing lacks it: look
 /// The text of a mailbox that was submitted before the credential was proven.
 const NOT_LISTED: &str =
     "it was submitted without a clear response, and a listing lacks it: look for it in Woodpecker";
+
+/// The text of such a mailbox that left the spec and returns.
+const RETURNED: &str = "a listing lacked it when it left the spec: look for it in Woodpecker";
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,8 +65,8 @@ pub enum Next {
     Nothing,
 }
 
-/// The status with exactly the mailboxes of the spec, in its order. One that was connected and is no longer there is
-/// left connected. With a new one, the last listing no longer counts.
+/// The status with exactly the mailboxes of the spec, in its order. One that was connected, or may have been, and is no
+/// longer there is kept apart, and found again if it returns. With a new one, the last listing no longer counts.
 pub fn aligned(before: &WoodpeckerMailboxesStatus, spec: &[MailboxSpec]) -> WoodpeckerMailboxesStatus {
     let mut status = before.clone();
     let mut known: BTreeMap<String, MailboxStatus> =
@@ -73,19 +78,35 @@ pub fn aligned(before: &WoodpeckerMailboxesStatus, spec: &[MailboxSpec]) -> Wood
         known.unwrap_or_else(|| MailboxStatus::new(&mailbox.email))
     };
     status.mailboxes = spec.iter().map(of_spec).collect();
-    // One that returns is still connected, whatever a listing shows.
     for mailbox in status.mailboxes.iter_mut().filter(|it| it.state != ConnectionState::Connected) {
-        if let Some(at) = status.left_connected.iter().position(|left| left.email == mailbox.email) {
-            let left = status.left_connected.remove(at);
-            set_known(mailbox, ConnectionState::Connected, left.id);
-        }
+        restore(mailbox, &mut status.left_connected, status.pending.as_ref());
     }
     status.last_listed_time = status.last_listed_time.filter(|_| !is_any_new);
-    let gone = known.into_values().filter(|mailbox| mailbox.state == ConnectionState::Connected);
-    for MailboxStatus { email, id, .. } in gone {
-        add_left(&mut status, email, id);
+    for MailboxStatus { email, id, state, unlisted, .. } in known.into_values() {
+        let is_connected = state == ConnectionState::Connected;
+        let is_unlisted = !is_connected && unlisted.is_some();
+        if is_connected || is_unlisted {
+            add_left(&mut status, email, id, is_unlisted);
+        }
     }
     status
+}
+
+/// Restores what is known about a mailbox that returns: that it is connected, whatever a listing shows, that a person has to
+/// look for it, or that a request about it is pending.
+fn restore(mailbox: &mut MailboxStatus, left: &mut Vec<LeftMailbox>, pending: Option<&PendingConnection>) {
+    if let Some(at) = left.iter().position(|left| left.email == mailbox.email) {
+        let LeftMailbox { id, unlisted, .. } = left.remove(at);
+        match unlisted {
+            None => set_known(mailbox, ConnectionState::Connected, id),
+            Some(_) => set_unlisted(mailbox, RETURNED),
+        }
+    }
+    let pending = pending.filter(|pending| pending.emails.contains(&mailbox.email));
+    if let Some(pending) = pending.filter(|_| mailbox.state == ConnectionState::NotConnected) {
+        mailbox.state = ConnectionState::Submitted;
+        (mailbox.attempts, mailbox.credential_id) = (Some(1), Some(pending.credential_id));
+    }
 }
 
 /// Whether a listing is due: to submit, for a plan, which is valid for `plan_age`, or after an incomplete one.
@@ -96,8 +117,9 @@ pub fn needs_listing(
     plan_age: Duration,
     now: Timestamp,
 ) -> bool {
+    // One that is ahead of a clock that was set back is old, too.
     let is_old =
-        |listed: &Time| Duration::try_from(now.duration_since(listed.0)).is_ok_and(|age| age >= plan_age);
+        |listed: &Time| Duration::try_from(now.duration_since(listed.0)).map_or(true, |age| age >= plan_age);
     if status.missing.is_some() {
         return status.next_attempt_time.as_ref().is_none_or(|at| at.0 <= now);
     }
@@ -125,27 +147,36 @@ pub fn apply_listing(
             && !unsettled.contains_key(&mailbox.email)
             && listing.get(&mailbox.email).is_none()
     };
-    let missing = status.mailboxes.iter().filter(is_missing).count();
+    let missing: Vec<Option<i64>> = status.mailboxes.iter().filter(is_missing).map(|it| it.id).collect();
     if status.missing.is_some() {
         status.next_attempt_time = None;
     }
-    status.missing = i32::try_from(missing).ok().filter(|missing| *missing > 0);
+    status.missing = i32::try_from(missing.len()).ok().filter(|missing| *missing > 0);
+    status.missing_ids = missing.into_iter().flatten().take(MAX_IDS).collect();
     if status.missing.is_some() {
         status.next_attempt_time = Some(later(at, timing.connection_retry));
         return;
     }
     status.last_listed_time = Some(Time(whole_second(at)));
+    let mut is_any_gone = false;
     for mailbox in &mut status.mailboxes {
         let is_own = mailbox.credential_id.is_some();
         match (mailbox.state, listing.get(&mailbox.email)) {
             (ConnectionState::Connected, Some(_)) => mailbox.unlisted = None,
             (_, Some(shown)) if is_own => set_known(mailbox, ConnectionState::Connected, Some(shown.id)),
             (_, Some(shown)) => set_known(mailbox, ConnectionState::AlreadyConnected, Some(shown.id)),
-            (ConnectionState::AlreadyConnected, None) => set_unlisted(mailbox, NO_LONGER_LISTED),
+            (ConnectionState::AlreadyConnected, None) => {
+                set_unlisted(mailbox, NO_LONGER_LISTED);
+                is_any_gone = true;
+            }
             (ConnectionState::Submitted, None) => set_known(mailbox, ConnectionState::NotConnected, None),
             // A listing may lag behind a connection.
             (_, None) => {}
         }
+    }
+    if is_any_gone {
+        // The listing may lack others, too: the next one decides what is submitted.
+        status.next_attempt_time = Some(later(at, timing.connection_retry));
     }
     bound_texts(&mut status.mailboxes);
 }
@@ -173,8 +204,9 @@ pub fn look_up(
         };
         match (shown, mailbox.state) {
             (Some(shown), state) => {
-                // A person may have connected one that was refused.
-                is_any_shown |= state != ConnectionState::Refused;
+                // A person may have connected one that was refused, or that had another ID.
+                let is_by_person = is_released && mailbox.id != Some(shown.id);
+                is_any_shown |= state != ConnectionState::Refused && !is_by_person;
                 set_known(mailbox, ConnectionState::Connected, Some(shown.id));
             }
             (None, ConnectionState::Connected) => {
@@ -219,11 +251,15 @@ fn look_up_left(
     is_proven: bool,
 ) -> (bool, Option<i64>) {
     if shown.is_some() {
-        add_left(status, email.to_owned(), shown);
+        add_left(status, email.to_owned(), shown, false);
         return (true, None);
     }
     let left = status.left_connected.iter().find(|left| left.email == email);
-    (false, left.and_then(|left| left.id).filter(|_| !is_proven))
+    let id = left.and_then(|left| left.id).filter(|_| !is_proven);
+    if left.is_none() && !is_proven {
+        add_left(status, email.to_owned(), None, true);
+    }
+    (false, id)
 }
 
 /// The next mailboxes to submit with that credential: one alone until the credential is proven and after a failure, so
@@ -273,10 +309,11 @@ pub fn begin(status: &mut WoodpeckerMailboxesStatus, pending: PendingConnection)
     status.pending = Some(pending);
 }
 
-fn add_left(status: &mut WoodpeckerMailboxesStatus, email: String, id: Option<i64>) {
+fn add_left(status: &mut WoodpeckerMailboxesStatus, email: String, id: Option<i64>, is_unlisted: bool) {
     let left = &mut status.left_connected;
     left.retain(|left| left.email != email);
-    left.push(LeftMailbox { email, id, unknown: UnknownFields::default() });
+    let unlisted = is_unlisted.then_some(true);
+    left.push(LeftMailbox { email, id, unlisted, unknown: UnknownFields::default() });
     let mut bytes = 0;
     let kept = left.iter().rev().take(MAX_LEFT).take_while(|left| {
         bytes += left.email.len();
@@ -288,7 +325,7 @@ fn add_left(status: &mut WoodpeckerMailboxesStatus, email: String, id: Option<i6
 
 /// A hold with as many IDs as the status has room for.
 fn hold(reason: HoldReason, mut ids: Vec<i64>) -> ConnectionHold {
-    ids.truncate(MAX_HELD);
+    ids.truncate(MAX_IDS);
     ConnectionHold { reason, ids, unknown: UnknownFields::default() }
 }
 

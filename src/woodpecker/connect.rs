@@ -95,9 +95,7 @@ async fn send(request: RequestBuilder, text: &mut Option<String>) -> Result<Vec<
     let response = client::start(request).await?;
     let received = client::receive(response).await?;
     let status = received.status;
-    // An array is an answer about each mailbox, whatever the status.
-    let results = read_results(&received.body);
-    if let Some(results) = results.filter(|all| (200..300).contains(&status) || !all.is_empty()) {
+    if let Some(results) = results(status, &received.body) {
         return Ok(results);
     }
     *text = refusal_text(status, &received.body);
@@ -105,6 +103,14 @@ async fn send(request: RequestBuilder, text: &mut Option<String>) -> Result<Vec<
         return Err(ApiError::in_success_body(status, &received.body).unwrap_or(ApiError::Malformed(status)));
     }
     Err(ApiError::from_response(status, &received.body, received.retry_after))
+}
+
+/// The results in a response. An array is an answer about each mailbox, whatever the status, but one with 429 was not
+/// processed, and with a failure of the server only what was connected is certain.
+fn results(status: u16, body: &[u8]) -> Option<Vec<ConnectResult>> {
+    let mut results = read_results(body).filter(|_| status != 429)?;
+    results.retain(|result| status < 500 || matches!(result.outcome, ConnectOutcome::Connected(_)));
+    Some(results).filter(|results| (200..300).contains(&status) || !results.is_empty())
 }
 
 /// The results that can be read; `None` if the body is no array. An element without an address is left out, and so is
@@ -208,6 +214,26 @@ mod tests {
         );
         for body in ["", "{}", "<html>", "null"] {
             assert!(read_results(body.as_bytes()).is_none(), "{body}");
+        }
+    }
+
+    #[test]
+    fn an_array_counts_as_far_as_its_status_allows() {
+        let both =
+            r#"[{"success": true, "id": 4, "email": "a@x.io"}, {"success": false, "email": "b@x.io"}]"#;
+        let refused = r#"[{"success": false, "email": "b@x.io"}]"#;
+        for (status, body, expected) in [
+            (200, both, Some(2)),
+            (200, "[]", Some(0)),
+            (200, "{}", None),
+            (422, refused, Some(1)),
+            (422, "[]", None),
+            (429, both, None),
+            (500, both, Some(1)),
+            (500, refused, None),
+        ] {
+            let found = results(status, body.as_bytes()).map(|results| results.len());
+            assert_eq!(found, expected, "{status} {body}");
         }
     }
 

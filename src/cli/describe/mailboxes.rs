@@ -28,15 +28,17 @@ pub(super) fn facts(state: &ObjectState) -> Vec<Fact> {
         ("mailboxes", counts(&status)),
     ];
     if !status.left_connected.is_empty() {
-        let left = format!("{} that are no longer in the spec", status.left_connected.len());
+        let unlisted = status.left_connected.iter().filter(|left| left.unlisted.is_some()).count();
+        let unknown = if unlisted > 0 { format!(", {unlisted} of them perhaps") } else { String::new() };
+        let left = format!("{} that are no longer in the spec{unknown}", status.left_connected.len());
         facts.push(("connected", left));
     }
     if let Some(pending) = &status.pending {
         let AccountName { namespace, name } = &pending.account;
-        let (count, account) = (mailboxes(pending.emails.len()), format!("account {namespace}/{name}"));
+        let account = format!("account {namespace}/{name}");
         let text = match pending.hold {
-            Some(_) => format!("{count} submitted to {account}, by a person in Woodpecker"),
-            None => format!("{count} submitted to {account}"),
+            Some(_) => format!("a request to {account}: a person has to look in Woodpecker"),
+            None => format!("{} submitted to {account}", mailboxes(pending.emails.len())),
         };
         facts.push(("to look up", text));
     }

@@ -1,6 +1,7 @@
 //! The controller of `WoodpeckerMailboxes` objects, which connect mailboxes at Woodpecker and never disconnect any.
 
 mod listing;
+mod others;
 mod reconcile;
 mod submissions;
 mod submit;

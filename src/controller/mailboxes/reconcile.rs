@@ -10,12 +10,14 @@ use tokio::time::Instant;
 
 use crate::api::conditions::{ConditionType, Reason, find};
 use crate::api::{
-    MailboxPolicy, NamespacedName, RECONCILE_REQUESTED_AT, WoodpeckerMailboxes, WoodpeckerMailboxesStatus,
+    HoldReason, MailboxPolicy, NamespacedName, RECONCILE_REQUESTED_AT, WoodpeckerMailboxes,
+    WoodpeckerMailboxesStatus,
 };
 use crate::controller::context::Context;
 use crate::controller::error::ReconcileError;
 use crate::controller::instrument::Completed;
 use crate::controller::mailboxes::listing::{Listing, NotNow};
+use crate::controller::mailboxes::others::waits_for_another;
 use crate::controller::mailboxes::requester;
 use crate::controller::mailboxes::submit::submit;
 use crate::controller::mailboxes::target::{Account, Connection, find_pending_account, find_target};
@@ -85,8 +87,11 @@ impl Session<'_> {
         let handled = self.status.last_handled_reconcile_at.clone();
         let is_requested = self.handle_request();
         let progress = self.work_on(is_requested).await?;
-        let needs_listing = matches!(progress.standing, Standing::Queued | Standing::NotListed(_));
-        if is_requested && (needs_listing || self.is_request_kept) {
+        let is_undone = matches!(
+            progress.standing,
+            Standing::Queued | Standing::NotListed(_) | Standing::NotLookedUp(_, true)
+        );
+        if is_requested && (is_undone || self.is_request_kept) {
             self.status.last_handled_reconcile_at = handled;
         }
         Ok(progress)
@@ -130,7 +135,9 @@ impl Session<'_> {
             Err(standing) => return Ok(Some(Progress { standing, requeue_after: timing.blocked_poll })),
         };
         let is_held = pending.hold.is_some();
-        if is_held && !is_requested {
+        let is_unexpected =
+            pending.hold.as_ref().is_some_and(|it| it.reason == HoldReason::UnexpectedAddress);
+        if is_unexpected && !is_requested {
             return Ok(Some(Progress { standing: Standing::Settled, requeue_after: timing.resync }));
         }
         let target = account.as_submission_target();
@@ -140,14 +147,20 @@ impl Session<'_> {
             self.is_request_kept = is_held;
             return Ok(Some(Progress { standing: Standing::Settled, requeue_after: settles_in }));
         }
-        let since = if is_held { Instant::now() } else { settled_at };
-        match self.listing(&account, timing.listing_max_age, since).await? {
+        // A listing that lags shows the mailbox later, so what a listing lacks is looked up again from time to time.
+        let (max_age, since) = match is_held {
+            true if is_requested => (timing.listing_max_age, Instant::now()),
+            true => (timing.mailbox_plan / 2, settled_at),
+            false => (timing.listing_max_age, settled_at),
+        };
+        match self.listing(&account, max_age, since).await? {
             Ok((listing, _permit)) => {
                 let status = &mut self.status;
                 connection::look_up(status, &listing.mailboxes, is_requested, timing, Timestamp::now());
                 self.has_result = true;
                 let is_held = self.status.pending.is_some();
-                Ok(is_held.then_some(Progress { standing: Standing::Settled, requeue_after: timing.resync }))
+                let requeue_after = timing.mailbox_plan;
+                Ok(is_held.then_some(Progress { standing: Standing::Settled, requeue_after }))
             }
             Err(progress) => Ok(Some(progress)),
         }
@@ -199,6 +212,10 @@ impl Session<'_> {
                 requeue_after: self.wait(policy, &next, now),
             });
         };
+        if let Some(problem) = waits_for_another(self, connection, emails) {
+            let standing = Standing::Blocked(Reason::ConnectionPending, problem, true);
+            return Ok(Progress { standing, requeue_after: timing.blocked_poll });
+        }
         let permit = match permit.map_or_else(|| self.permit(&connection.account), Ok) {
             Ok(permit) => permit,
             Err(progress) => return Ok(progress),

@@ -11,6 +11,7 @@ use crate::api::{
     MailboxPolicy, MicrosoftGraphCredential, WoodpeckerAccount, WoodpeckerAccountSpec, WoodpeckerMailboxes,
 };
 use crate::controller::error::ReconcileError;
+use crate::controller::mailboxes::others::waits_for_another;
 use crate::controller::mailboxes::reconcile::Session;
 use crate::controller::mailboxes::target::{Connection, registration};
 use crate::core::error_chain::chain;
@@ -30,19 +31,19 @@ pub(super) async fn submit(
 ) -> Result<Duration, ReconcileError> {
     let (submissions, timing) = (&session.context.submissions, &session.context.policy.timing);
     let own = target.account.as_submission_target();
-    if !submissions.reserve(&own, &emails, listed_at) {
+    let Some(mut reserved) = submissions.reserve(&own, &emails, listed_at) else {
         return Ok(timing.mailbox_listing_grace);
-    }
+    };
     let before = session.status.clone();
     if let Err(error) = write_intent(session, target, &emails).await {
-        submissions.release(&own, &emails);
+        submissions.release(&own, &emails, reserved);
         return Err(error);
     }
     let result = match permit.slot().await {
         // The wait for the slot may have been long.
         Ok(_) if !may_still_submit(session, target, &emails, listed_at) => {
             (session.status, session.has_result) = (before, true);
-            submissions.release(&own, &emails);
+            submissions.release(&own, &emails, reserved);
             return Ok(timing.mailbox_listing_grace);
         }
         Ok(slot) => {
@@ -51,7 +52,7 @@ pub(super) async fn submit(
             let mailboxes = new_mailboxes(&session.object, &emails);
             let remote = &target.account.remote;
             let result = remote.connect_mailboxes(&slot, target.registration.credential_id, &mailboxes).await;
-            submissions.record(&own, &emails);
+            reserved = submissions.record(&own, &emails);
             result
         }
         Err(error) => Err(ConnectError::from(ApiError::from(error))),
@@ -72,7 +73,7 @@ pub(super) async fn submit(
                 }
                 Effect::NotApplied => {
                     *status = before;
-                    submissions.release(&own, &emails);
+                    submissions.release(&own, &emails, reserved);
                     return Ok(timing.blocked_poll);
                 }
             }
@@ -129,11 +130,20 @@ fn may_still_submit(
     let (index, timing) = (&session.context.index, &session.context.policy.timing);
     let object = index.get::<WoodpeckerMailboxes>(session.own);
     let object = object.as_ref().and_then(|parsed| parsed.0.as_ref().ok());
+    let credential = index.get::<MicrosoftGraphCredential>(&target.credential);
+    let credential = credential.as_ref().and_then(|parsed| parsed.0.as_ref().ok());
     let account = index.get::<WoodpeckerAccount>(&target.account.name);
     let account = account.as_ref().and_then(|parsed| parsed.0.as_ref().ok());
     object.is_some_and(|object| is_wanted(object, session.object.metadata.uid.as_deref(), emails))
-        && account.is_some_and(|account| allows(account, &target.account.spec))
+        && credential.is_some_and(|credential| is_registered(credential, target))
+        && account.is_some_and(|account| allows(account, &target.account.uid, &target.account.spec))
+        && waits_for_another(session, target, emails).is_none()
         && listed_at.elapsed() <= timing.listing_max_age
+}
+
+/// Whether the credential is still registered under the same ID.
+fn is_registered(credential: &MicrosoftGraphCredential, target: &Connection) -> bool {
+    registration(credential).is_ok_and(|(now, _)| now.credential_id == target.registration.credential_id)
 }
 
 /// Whether the object, which has that UID, still asks for these mailboxes.
@@ -146,8 +156,11 @@ fn is_wanted(object: &WoodpeckerMailboxes, uid: Option<&str>, emails: &[String])
 }
 
 /// Whether the account is as it was, and allows connections.
-fn allows(account: &WoodpeckerAccount, seen: &WoodpeckerAccountSpec) -> bool {
-    account.metadata.deletion_timestamp.is_none() && account.spec == *seen && account.spec.allows_connecting()
+fn allows(account: &WoodpeckerAccount, uid: &str, seen: &WoodpeckerAccountSpec) -> bool {
+    account.metadata.uid.as_deref() == Some(uid)
+        && account.metadata.deletion_timestamp.is_none()
+        && account.spec == *seen
+        && account.spec.allows_connecting()
 }
 
 fn new_mailboxes<'a>(object: &'a WoodpeckerMailboxes, emails: &[String]) -> Vec<NewMailbox<'a>> {
@@ -171,25 +184,14 @@ async fn confirm_unchanged(session: &Session<'_>, target: &Connection) -> Result
     let live = live.map_err(ReconcileError::ReadObject)?;
     let is_unchanged = live.is_some_and(|live| {
         let (seen, now) = (&session.object.metadata, &live.metadata);
-        seen.uid == now.uid
-            && seen.generation == now.generation
-            && seen.resource_version == now.resource_version
-            && now.deletion_timestamp.is_none()
-            && live.spec.policy() == MailboxPolicy::Connect
+        seen.uid == now.uid && seen.resource_version == now.resource_version
     });
     let credential = context.read::<MicrosoftGraphCredential>(&target.credential).await;
     let credential = credential.map_err(ReconcileError::ReadObject)?;
-    let is_registered = credential.is_some_and(|live| {
-        registration(&live).is_ok_and(|(live, _)| live.credential_id == target.registration.credential_id)
-    });
+    let is_registered = credential.is_some_and(|live| is_registered(&live, target));
     let account = context.read::<WoodpeckerAccount>(&target.account.name).await;
     let account = account.map_err(ReconcileError::ReadAccount)?;
-    let is_allowed = account.is_some_and(|live| {
-        live.metadata.uid.as_ref() == Some(&target.account.uid)
-            && live.metadata.deletion_timestamp.is_none()
-            && live.spec == target.account.spec
-            && live.spec.allows_connecting()
-    });
+    let is_allowed = account.is_some_and(|live| allows(&live, &target.account.uid, &target.account.spec));
     if is_unchanged && is_registered && is_allowed { Ok(()) } else { Err(ReconcileError::Conflict) }
 }
 
@@ -226,11 +228,11 @@ mod tests {
         }
         let account = |connect: &str| -> WoodpeckerAccount {
             let spec = json!({"apiKeySecretRef": {"name": "key"}, "mailboxes": {"connect": connect}});
-            serde_json::from_value(json!({"metadata": {"name": "agency"}, "spec": spec})).unwrap()
+            serde_json::from_value(json!({"metadata": {"name": "agency", "uid": "3"}, "spec": spec})).unwrap()
         };
         let (allowed, denied) = (account("Allowed"), account("Denied"));
-        assert!(allows(&allowed, &allowed.spec));
-        assert!(!allows(&denied, &allowed.spec) && !allows(&denied, &denied.spec));
+        assert!(allows(&allowed, "3", &allowed.spec) && !allows(&allowed, "4", &allowed.spec));
+        assert!(!allows(&denied, "3", &allowed.spec) && !allows(&denied, "3", &denied.spec));
     }
 
     /// Sets the fields of `change`, at two levels.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::api::{ConnectionState, HoldReason, MailboxStatus, WoodpeckerMailboxesStatus};
 use crate::core::mailbox_connection::attempts::{
-    attempts, record_failure, record_success, set_failed, set_known,
+    attempts, record_failure, record_success, set_failed, set_known, set_unlisted,
 };
 use crate::core::mailbox_connection::{MAX_ATTEMPTS, has_stopped, hold};
 use crate::core::mailboxes::normalized;
@@ -55,7 +55,10 @@ pub fn apply_results(
                 refused += 1;
                 set_refused(mailbox, Some(error.clone()), timing, now);
                 mailbox.id = *id;
-                if attempts(mailbox) >= MAX_ATTEMPTS {
+                if id.is_some() && !is_proven {
+                    // Woodpecker may have it, and no listing has shown yet that it would show it.
+                    set_unlisted(mailbox, error);
+                } else if attempts(mailbox) >= MAX_ATTEMPTS {
                     looked_up.push(mailbox.email.clone());
                 }
             }

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 
 use crate::api::conditions::{ConditionStatus, ConditionType, Desired, Reason, find, merge};
 use crate::api::{
-    AccountName, ConnectionHold, ConnectionState, HoldReason, MailboxPolicy, WoodpeckerMailboxesStatus,
+    AccountName, ConnectionHold, ConnectionState, HoldReason, MailboxPolicy, PendingConnection,
+    WoodpeckerMailboxesStatus,
 };
 use crate::core::event::EventBody;
 use crate::core::mailbox_connection::{MAX_ATTEMPTS, has_stopped};
@@ -142,14 +143,16 @@ fn settled(
 ) -> Desired {
     let type_ = ConditionType::Ready;
     let (total, connected) = (status.mailboxes.len(), counts.connected + counts.already_connected);
-    if let Some(waiting) = pending(status, counts).filter(|_| !is_submitting) {
+    if let Some(waiting) = pending(status).filter(|_| !is_submitting) {
         return waiting;
     }
     if let Some(missing) = status.missing {
         let message = format!(
-            "the last listing lacks {} that the operator has connected, so it may be incomplete: nothing is sent, and the \
-             operator lists again after 10 minutes. If they were disconnected in Woodpecker, remove them from the spec",
-            mailboxes(missing)
+            "the last listing lacks {} that the operator has connected, with the id {}, so it may be incomplete: nothing is \
+             sent, and the operator lists again after 10 minutes. If they were disconnected in Woodpecker, or have another \
+             address there, remove them from the spec",
+            mailboxes(missing),
+            ids(&status.missing_ids)
         );
         return Desired::unmet(type_, Reason::IncompleteList, message);
     }
@@ -184,30 +187,34 @@ fn settled(
 }
 
 /// Ready while a request is pending.
-fn pending(status: &WoodpeckerMailboxesStatus, counts: ConnectionCounts) -> Option<Desired> {
+fn pending(status: &WoodpeckerMailboxesStatus) -> Option<Desired> {
     const LOOK: &str = "Nothing more is sent until a person looks in Woodpecker, and requests a reconcile";
     let (type_, pending) = (ConditionType::Ready, status.pending.as_ref()?);
+    let unanswered = unanswered(status, pending);
     Some(match &pending.hold {
         Some(hold @ ConnectionHold { reason: HoldReason::NotListed, .. }) => {
             let message = format!(
                 "with credential {}, Woodpecker connected a mailbox with the id {}, and a later listing of the account lacks \
                  it. {LOOK}",
                 pending.credential_id,
-                ids(hold)
+                ids(&hold.ids)
             );
             Desired::unmet(type_, Reason::ConnectionNotListed, message)
         }
         Some(hold @ ConnectionHold { reason: HoldReason::UnexpectedAddress, .. }) => {
             let message = format!(
-                "Woodpecker connected an address that was not submitted, with the id {}, and {} of the request {} without \
-                 result. If an address of the spec is an alias, replace it with its primary address. {LOOK}",
-                ids(hold),
-                mailboxes(counts.submitted),
-                if counts.submitted == 1 { "is" } else { "are" }
+                "Woodpecker connected an address that was not submitted, with the id {}{}. If an address of the spec is an \
+                 alias, replace it with its primary address. {LOOK}",
+                ids(&hold.ids),
+                match unanswered {
+                    0 => String::new(),
+                    1 => ", and 1 mailbox of the request is without result".to_owned(),
+                    more => format!(", and {more} mailboxes of the request are without result"),
+                }
             );
             Desired::unmet(type_, Reason::UnexpectedAddress, message)
         }
-        None if counts.submitted == 0 => {
+        None if unanswered == 0 => {
             let message = "Woodpecker has responded; the operator looks for the mailbox in a listing, and submits nothing \
                            more before that";
             Desired::unknown(type_, Reason::ConnectionPending, message)
@@ -216,15 +223,23 @@ fn pending(status: &WoodpeckerMailboxesStatus, counts: ConnectionCounts) -> Opti
             let message = format!(
                 "there is no clear response about {}; the operator looks for them in a listing, and submits none of them \
                  before that",
-                mailboxes(counts.submitted)
+                mailboxes(unanswered)
             );
             Desired::unknown(type_, Reason::OutcomeUnknown, message)
         }
     })
 }
 
-fn ids(hold: &ConnectionHold) -> String {
-    hold.ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+/// How many mailboxes of a request are without result, including those that left the spec.
+fn unanswered(status: &WoodpeckerMailboxesStatus, pending: &PendingConnection) -> i32 {
+    let state = |email: &String| status.mailboxes.iter().find(|it| it.email == *email).map(|it| it.state);
+    let of_spec = pending.emails.iter().map(state);
+    let count = of_spec.filter(|state| state.is_none_or(|it| it == ConnectionState::Submitted)).count();
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+fn ids(ids: &[i64]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn mailboxes(count: i32) -> String {

@@ -74,6 +74,9 @@ fn a_mailbox_that_was_there_before_and_is_missing_is_submitted_only_on_request()
         (missing.state, missing.unlisted, missing.id),
         (ConnectionState::Stopped, Some(true), Some(1))
     );
+    assert_eq!(next_at(&status, 9999), Next::Nothing);
+    let with_new = aligned(&status, &spec(&["a@x.io", "b@x.io", "c@x.io"]));
+    assert_eq!(next_at(&with_new, 61), Next::WaitUntil(at(70)), "the listing may lack the new one, too");
     retry_now(&mut status, Request::NewSpec);
     assert_eq!(next_at(&status, 61), Next::Nothing);
     let mut again = status.clone();
@@ -84,6 +87,57 @@ fn a_mailbox_that_was_there_before_and_is_missing_is_submitted_only_on_request()
 }
 
 #[test]
+fn a_mailbox_that_a_person_has_to_look_for_leaves_the_spec_and_returns() {
+    let mut lost = status(&["a@x.io", "b@x.io"]);
+    start(&mut lost, 0);
+    let away = aligned(&lost, &spec(&["b@x.io"]));
+    // It returns before the outcome is known.
+    let mut pending = aligned(&away, &spec(&["a@x.io", "b@x.io"]));
+    assert_eq!(pending.mailboxes[0].state, ConnectionState::Submitted);
+    look(&mut pending, &[], 3);
+    assert_eq!(pending.mailboxes[0].unlisted, Some(true));
+    // It returns after it was looked up, or has left after that.
+    let mut looked_up = away;
+    look(&mut looked_up, &[], 3);
+    look(&mut lost, &[], 3);
+    for mut before in [looked_up, aligned(&lost, &spec(&["b@x.io"]))] {
+        assert_eq!(before.left_connected[0].unlisted, Some(true));
+        assert_eq!(next_at(&before, 9999), submit(&["b@x.io"]));
+        before = aligned(&before, &spec(&["a@x.io"]));
+        assert_eq!((before.left_connected.len(), next_at(&before, 9999)), (0, Next::Nothing));
+        retry_now(&mut before, Request::Reconcile);
+        assert_eq!(next_at(&before, 9999), submit(&["a@x.io"]));
+    }
+}
+
+#[test]
+fn what_a_listing_lags_behind_is_found_later_and_what_a_person_connected_confirms_nothing() {
+    let mut held_back = status(&["a@x.io", "b@x.io"]);
+    round(&mut held_back, 0, &[connected("a@x.io", 9)]);
+    look(&mut held_back, &[], 3);
+    look(&mut held_back, &[], 63);
+    assert_eq!(held(&held_back), Some((HoldReason::NotListed, vec![9])), "without a request it stays held");
+    let mut by_person = held_back.clone();
+    look_up(&mut by_person, &listing(&[(55, "a@x.io")]), true, &TIMING, at(64));
+    assert_eq!((by_person.proven_credential_id, next_at(&by_person, 64)), (None, submit(&["b@x.io"])));
+    look(&mut held_back, &[(9, "a@x.io")], 123);
+    assert_eq!((held(&held_back), held_back.proven_credential_id), (None, Some(7)));
+}
+
+#[test]
+fn a_refused_mailbox_with_an_id_may_be_connected() {
+    let mut status = status(&["a@x.io", "b@x.io"]);
+    let refusal = ConnectOutcome::Refused("ALREADY_THERE".to_owned(), Some(9));
+    round(&mut status, 0, &[ConnectResult { email: "a@x.io".to_owned(), outcome: refusal }]);
+    let mailbox = &status.mailboxes[0];
+    assert_eq!(
+        (mailbox.state, mailbox.unlisted, mailbox.id),
+        (ConnectionState::Stopped, Some(true), Some(9))
+    );
+    assert_eq!(mailbox.error.as_deref(), Some("ALREADY_THERE"));
+}
+
+#[test]
 fn a_listing_that_lacks_a_connected_mailbox_is_not_applied() {
     let mut status = proven(&["a@x.io", "b@x.io"]);
     start(&mut status, 0);
@@ -91,6 +145,7 @@ fn a_listing_that_lacks_a_connected_mailbox_is_not_applied() {
     let mut incomplete = status.clone();
     list(&mut incomplete, &[(2, "b@x.io")], 20);
     assert_eq!((incomplete.missing, states(&incomplete)), (Some(1), states(&status)));
+    assert_eq!(incomplete.missing_ids, [1]);
     assert_eq!(next_at(&incomplete, 29), Next::WaitUntil(at(30)), "nothing is submitted");
     let plan = |minute| {
         needs_listing(&incomplete, MailboxPolicy::Plan, &Next::Nothing, TIMING.mailbox_plan, at(minute))
