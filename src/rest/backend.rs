@@ -4,6 +4,9 @@
 
 use std::sync::Arc;
 
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
 use http::HeaderValue;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -30,6 +33,11 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// What happens to fields of a body that the endpoint does not know.
     fn unknown_fields(&self) -> UnknownFields {
         UnknownFields::Reject
+    }
+
+    /// Handles a request of an account, within its limits.
+    fn handle(&self, request: Request, next: Next) -> impl Future<Output = Response> + Send {
+        next.run(request)
     }
 
     fn now(&self) -> Timestamp {
@@ -93,10 +101,12 @@ pub(crate) trait Backend: Send + Sync + 'static {
         changed: SealedGraphCredential,
     ) -> impl Future<Output = Result<SealedGraphCredential, RecordError>> + Send;
 
-    fn write_status(
+    /// Writes the status of a record after a change, if records have one: whether Microsoft has just issued a token.
+    fn update_status(
         &self,
         record: SealedGraphCredential,
-    ) -> impl Future<Output = Result<(), RecordError>> + Send;
+        is_verified: bool,
+    ) -> impl Future<Output = ()> + Send;
 
     /// Removes a record; one that no longer exists counts as removed.
     fn remove(

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use kube::Client;
 use kube::api::ObjectMeta;
+use kube::{Client, ResourceExt};
 
 use crate::api::{ClientId, Cloud, SealedGraphCredential, TenantId};
+use crate::core::error_chain::chain;
 use crate::core::secret_form;
+use crate::core::status::record::{RecordVerification, next_status};
 use crate::core::token_result::TokenResult;
 use crate::entra::{AppCredential, TokenEndpoint};
 use crate::rest::api_keys::Account;
@@ -126,8 +128,18 @@ impl Backend for Cluster {
         self.repository.replace_fields(record, changed).await
     }
 
-    async fn write_status(&self, record: SealedGraphCredential) -> Result<(), RecordError> {
-        self.repository.write_status(&record).await.map(drop)
+    /// If it fails, the record controller writes it later.
+    async fn update_status(&self, record: SealedGraphCredential, is_verified: bool) {
+        let verification = is_verified.then_some(RecordVerification::Issued);
+        let status = next_status(&record, verification.as_ref(), self.now());
+        let updated = SealedGraphCredential { status: Some(status), ..record };
+        if let Err(error) = self.repository.write_status(&updated).await {
+            tracing::info!(
+                record = updated.name_any(),
+                error = chain(&error),
+                "failed to write the status of a record; the record controller writes it later"
+            );
+        }
     }
 
     async fn remove(&self, namespace: &str, record: &ObjectMeta) -> Result<(), RecordError> {

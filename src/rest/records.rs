@@ -4,8 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use crate::api::{SealedGraphCredential, SealedGraphCredentialSpec};
-use crate::core::error_chain::chain;
-use crate::core::status::record::{RecordVerification, next_status, status_is_current};
+use crate::core::status::record::status_is_current;
 use crate::rest::backend::Backend;
 use crate::rest::credentials::{Credentials, internal_error, to_be_changed, to_response};
 use crate::rest::error::{ErrorCode, RestError};
@@ -28,7 +27,7 @@ impl<B: Backend> Credentials<B> {
                 Ok(saved) => {
                     reserved.commit();
                     let response = to_response(&saved);
-                    self.update_status(saved, true).await;
+                    self.backend.update_status(saved, true).await;
                     tracing::info!(namespace, id = response.id, "saved a credential");
                     return Ok(response);
                 }
@@ -64,7 +63,7 @@ impl<B: Backend> Credentials<B> {
                     let (namespace, response) = (written.namespace(), to_response(&written));
                     // A new name does not verify an external change of the record.
                     if has_new_secret || status_is_current(&record) {
-                        self.update_status(written, has_new_secret).await;
+                        self.backend.update_status(written, has_new_secret).await;
                     }
                     tracing::info!(namespace, id = response.id, has_new_secret, "changed a credential");
                     return Ok(response);
@@ -96,21 +95,6 @@ impl<B: Backend> Credentials<B> {
             }
         }
         Err(internal_error(&RecordError::Conflict))
-    }
-
-    /// Writes the status. If that fails, the record controller does it later.
-    async fn update_status(&self, record: SealedGraphCredential, is_verified: bool) {
-        let verification = is_verified.then_some(RecordVerification::Issued);
-        let status = next_status(&record, verification.as_ref(), self.backend.now());
-        let name = record.name_any();
-        let updated = SealedGraphCredential { status: Some(status), ..record };
-        if let Err(error) = self.backend.write_status(updated).await {
-            tracing::info!(
-                record = name,
-                error = chain(&error),
-                "failed to write the status of a record; the record controller writes it later"
-            );
-        }
     }
 }
 

@@ -53,7 +53,7 @@ pub fn credential_id(text: &str) -> Option<i64> {
 
 pub fn read_create(body: &[u8], now: Timestamp, unknown: UnknownFields) -> Result<Create, RestError> {
     let fields = read(body)?;
-    if unknown == UnknownFields::Reject && !fields.unknown.is_empty() {
+    if unknown == UnknownFields::Reject && has_unknown_field(body) {
         return Err(ErrorCode::UnknownField.into());
     }
     Ok(Create {
@@ -67,8 +67,8 @@ pub fn read_create(body: &[u8], now: Timestamp, unknown: UnknownFields) -> Resul
 /// Tenant and client cannot be changed: another app needs another credential.
 pub fn read_update(body: &[u8], now: Timestamp, unknown: UnknownFields) -> Result<Update, RestError> {
     let fields = read(body)?;
-    let has_unknown = !fields.unknown.is_empty() || fields.tenant_id.is_some() || fields.client_id.is_some();
-    if unknown == UnknownFields::Reject && has_unknown {
+    let names_app = fields.tenant_id.is_some() || fields.client_id.is_some();
+    if unknown == UnknownFields::Reject && (names_app || has_unknown_field(body)) {
         return Err(ErrorCode::UnknownField.into());
     }
     let secret = match (&fields.client_secret, &fields.secret_expires_at) {
@@ -91,9 +91,10 @@ struct RawFields {
     client_secret: Option<RawField>,
     secret_expires_at: Option<RawField>,
     name: Option<RawField>,
-    #[serde(flatten)]
-    unknown: HashMap<String, RawField>,
 }
+
+/// The names of the fields of a body.
+const FIELDS: [&str; 5] = ["tenant_id", "client_id", "client_secret", "secret_expires_at", "name"];
 
 /// The value of a field. Only text is valid.
 #[derive(Deserialize)]
@@ -104,7 +105,17 @@ enum RawField {
 }
 
 fn read(body: &[u8]) -> Result<RawFields, ErrorCode> {
+    // An array would be read as the values of the fields.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(ErrorCode::MalformedRequest);
+    }
     serde_json::from_slice(body).map_err(|_| ErrorCode::MalformedRequest)
+}
+
+/// Whether a body has a field that no endpoint knows. Read apart, because `serde(flatten)` buffers all fields.
+fn has_unknown_field(body: &[u8]) -> bool {
+    let fields = serde_json::from_slice::<HashMap<String, RawField>>(body);
+    !fields.is_ok_and(|fields| fields.keys().all(|name| FIELDS.contains(&name.as_str())))
 }
 
 fn text(field: Option<&RawField>) -> Option<&str> {

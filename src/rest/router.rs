@@ -45,7 +45,6 @@ pub struct AppState<B> {
     pub credentials: Arc<Credentials<B>>,
     /// Set if the vendor's limits are emulated.
     pub rate_limiter: Option<Arc<RateLimiter>>,
-    pub metrics: Arc<Metrics>,
     pub timing: Timing,
 }
 
@@ -56,19 +55,20 @@ pub type SharedState<B> = State<Arc<AppState<B>>>;
 pub type StateRouter<B> = Router<Arc<AppState<B>>>;
 
 /// The whole API. Everything except the `OpenAPI` document needs an API key.
-pub fn router<B: Backend>(state: AppState<B>) -> Router {
-    let routes = routes(state, document().to_string(), |_, routes| routes);
-    routes.layer(middleware::map_response(close_connection))
+pub fn router<B: Backend>(state: AppState<B>, metrics: Arc<Metrics>) -> Router {
+    routes(state, document().to_string(), |routes| routes)
+        .layer(middleware::from_fn_with_state(AccessLog::new(metrics), access_log::access_log))
+        .layer(middleware::map_response(close_connection))
 }
 
 /// The routes of the API with that description. What `extend` adds is behind the API key and the limits, too. Connections
-/// stay open.
+/// stay open, and there is no access log.
 pub fn routes<B: Backend>(
     state: AppState<B>,
     description: String,
-    extend: impl FnOnce(Arc<AppState<B>>, StateRouter<B>) -> StateRouter<B>,
+    extend: impl FnOnce(StateRouter<B>) -> StateRouter<B>,
 ) -> Router {
-    let (description, log) = (Bytes::from(description), AccessLog::new(state.metrics.clone()));
+    let description = Bytes::from(description);
     Router::new()
         .route(
             DOCUMENT,
@@ -76,7 +76,6 @@ pub fn routes<B: Backend>(
                 .fallback(async || RestError::MethodNotAllowed),
         )
         .merge(credentials(state, extend))
-        .layer(middleware::from_fn_with_state(log, access_log::access_log))
 }
 
 /// Closes each connection after its response, because its buffers may keep what they received, such as API keys, as long as
@@ -88,13 +87,13 @@ async fn close_connection(mut response: Response) -> Response {
 
 fn credentials<B: Backend>(
     state: AppState<B>,
-    extend: impl FnOnce(Arc<AppState<B>>, StateRouter<B>) -> StateRouter<B>,
+    extend: impl FnOnce(StateRouter<B>) -> StateRouter<B>,
 ) -> Router {
     let state = Arc::new(state);
     let routes = Router::new()
         .route(COLLECTION, get(list::<B>).post(create::<B>))
         .route(ITEM, patch(update::<B>).delete(delete::<B>));
-    extend(state.clone(), routes)
+    extend(routes)
         .method_not_allowed_fallback(async || RestError::MethodNotAllowed)
         .fallback(async || RestError::NotFound)
         .layer(middleware::from_fn_with_state(state.clone(), authenticate::<B>))
@@ -135,7 +134,8 @@ async fn run_within_limits<B: Backend>(
         let limiter = state.rate_limiter.as_ref();
         let permit = OptionFuture::from(limiter.map(|limiter| limiter.acquire(&account.namespace)));
         let _permit = permit.await.transpose()?;
-        let response = tokio::time::timeout(state.timing.rest_request, next.run(request)).await;
+        let response = state.credentials.backend.handle(request, next);
+        let response = tokio::time::timeout(state.timing.rest_request, response).await;
         response.map_err(|_elapsed| {
             tracing::error!("a request timed out");
             RestError::Internal

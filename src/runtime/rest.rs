@@ -121,7 +121,7 @@ async fn open(deps: &RestDeps<'_>) -> anyhow::Result<RestApi> {
         list_limit: ListLimit::default(),
     });
     let rate_limiter = rest.emulate_rate_limits.then(|| Arc::new(RateLimiter::new(timing.rest_queue)));
-    let state = AppState { credentials, rate_limiter, metrics: metrics.clone(), timing: *timing };
+    let state = AppState { credentials, rate_limiter, timing: *timing };
     Ok(RestApi { server, tls, state, authenticator, keyring, record_controller, writes, _counting: counting })
 }
 
@@ -167,7 +167,7 @@ async fn serve(api: RestApi, process: &Process<'_>) {
     tokio::join!(
         tls_reload,
         api.authenticator.watch(timing, readiness, &stop),
-        api.server.serve(router(api.state), stop.clone())
+        api.server.serve(router(api.state, process.metrics.clone()), stop.clone())
     );
     api.writes.close();
     let saved = tokio::time::timeout(timing.rest_drain, api.writes.wait()).await;

@@ -18,7 +18,7 @@ use super::magic::{self, Effect, Magic};
 use super::mailboxes;
 use crate::api::{ClientId, TenantId};
 use crate::http::server::ConnectionSlot;
-use crate::rest::{Account, NewSecret, RestError, SharedState, credential_id};
+use crate::rest::{Account, NewSecret, RestError, credential_id};
 
 tokio::task_local! {
     /// The answer that the verification of the current request has chosen.
@@ -66,9 +66,8 @@ struct RequestParts {
 }
 
 /// Replaces the response to a request that has a magic value, or for which an answer is planned.
-pub(super) async fn provoke(state: SharedState<Arc<Sandbox>>, request: Request, next: Next) -> Response {
+pub(super) async fn provoke(sandbox: &Sandbox, request: Request, next: Next) -> Response {
     let parts = RequestParts::of(&request);
-    let sandbox = &state.credentials.backend;
     let next_planned = sandbox.take_planned();
     let planned = next_planned.or_else(|| magic::by_path(request.uri().path()));
     // What is used is not deleted, whatever the client sees.
@@ -169,8 +168,8 @@ impl RequestParts {
 // === impl Provoked ===
 
 impl Provoked {
-    pub fn get(&self) -> Option<(&'static Magic, &Account)> {
-        self.0.get().map(|(magic, account)| (*magic, &**account))
+    pub fn get(&self) -> Option<&(&'static Magic, Arc<Account>)> {
+        self.0.get()
     }
 }
 

@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
 use super::answer::Provoked;
@@ -39,9 +39,11 @@ pub(super) struct Entry {
     number: u64,
     time: Timestamp,
     method: &'static str,
-    /// The pattern of the path.
-    route: String,
-    account: Option<String>,
+    /// The pattern of the path, if there is one.
+    #[serde(serialize_with = "route")]
+    route: Option<MatchedPath>,
+    #[serde(serialize_with = "namespace")]
+    account: Option<Arc<Account>>,
     /// Absent if the connection was closed without a response.
     status: Option<u16>,
     took_ms: u64,
@@ -62,9 +64,8 @@ pub(super) async fn record(
     next: Next,
 ) -> Response {
     let refusal = recorder.guard.refusal(&request);
-    let route = request.extensions().get::<MatchedPath>();
-    let route = route.map_or_else(|| "other".to_owned(), |route| route.as_str().to_owned());
-    if route == "/" || route.starts_with(OWN_ROUTES) {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    if name(route.as_ref()) == "/" || name(route.as_ref()).starts_with(OWN_ROUTES) {
         return match refusal {
             Some(refusal) => refusal,
             None => next.run(request).await,
@@ -72,46 +73,77 @@ pub(super) async fn record(
     }
     let methods = ["GET", "HEAD", "POST", "PATCH", "DELETE"];
     let method = methods.into_iter().find(|it| request.method() == it).unwrap_or("other");
-    let entry = Entry {
-        number: 0,
-        time: Timestamp::now(),
-        method,
-        route,
-        account: None,
-        status: None,
-        took_ms: 0,
-        answer: None,
-    };
     let provoked = Provoked::default();
     request.extensions_mut().insert(provoked.clone());
-    let sandbox = recorder.sandbox.clone();
-    let mut pending = Pending { sandbox, started: Instant::now(), provoked, entry };
+    let mut pending = Pending {
+        sandbox: recorder.sandbox.clone(),
+        time: Timestamp::now(),
+        started: Instant::now(),
+        method,
+        route,
+        provoked,
+        response: None,
+    };
     let response = match refusal {
         Some(refusal) => refusal,
         None => next.run(request).await,
     };
-    let (entry, account) = (&mut pending.entry, response.extensions().get::<Arc<Account>>());
-    entry.account = account.map(|account| account.namespace.clone());
-    entry.status = Some(response.status().as_u16());
+    let account = response.extensions().get::<Arc<Account>>().cloned();
+    pending.response = Some((account, response.status().as_u16()));
     response
+}
+
+fn name(route: Option<&MatchedPath>) -> &str {
+    route.map_or("other", MatchedPath::as_str)
+}
+
+#[expect(clippy::ref_option, reason = "serde passes it so")]
+fn route<S: Serializer>(route: &Option<MatchedPath>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(name(route.as_ref()))
+}
+
+#[expect(clippy::ref_option, reason = "serde passes it so")]
+fn namespace<S: Serializer>(account: &Option<Arc<Account>>, serializer: S) -> Result<S::Ok, S::Error> {
+    account.as_ref().map(|account| &account.namespace).serialize(serializer)
 }
 
 /// A request in progress. It is logged on drop, because a connection that is closed has no response.
 struct Pending {
     sandbox: Arc<Sandbox>,
+    time: Timestamp,
     started: Instant,
+    method: &'static str,
+    route: Option<MatchedPath>,
     provoked: Provoked,
-    entry: Entry,
+    /// Account and status.
+    response: Option<(Option<Arc<Account>>, u16)>,
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.entry.took_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if let Some((magic, account)) = self.provoked.get() {
-            self.entry.answer = Some(&magic.name);
-            self.entry.account = Some(account.namespace.clone());
-        }
-        self.sandbox.log.add(self.entry.clone());
+        let (account, status) =
+            self.response.take().map_or((None, None), |(account, status)| (account, Some(status)));
+        let provoked = self.provoked.get();
+        let entry = Entry {
+            number: 0,
+            time: self.time,
+            method: self.method,
+            route: self.route.take(),
+            account: provoked.map(|(_, account)| account.clone()).or(account),
+            status,
+            took_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            answer: provoked.map(|(magic, _)| magic.name.as_str()),
+        };
+        tracing::info!(
+            method = entry.method,
+            route = name(entry.route.as_ref()),
+            account = entry.account.as_ref().map(|account| account.namespace.as_str()),
+            status,
+            took_ms = entry.took_ms,
+            answer = entry.answer,
+            "request"
+        );
+        self.sandbox.log.add(entry);
     }
 }
 

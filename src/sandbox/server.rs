@@ -11,7 +11,6 @@ use axum::{Router, middleware};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::answer::provoke;
 use super::backend::Sandbox;
 use super::data::DEFAULT_KEY;
 use super::guard::Guard;
@@ -21,7 +20,6 @@ use crate::core::timing::Timing;
 use crate::http::server::{Limits, Listen, Server};
 use crate::platform;
 use crate::rest::{AppState, Credentials, ListLimit, RateLimiter, UnknownFields, routes};
-use crate::telemetry::metrics::Metrics;
 
 /// Most concurrent connections. An account has a quarter of them.
 const CONNECTIONS: usize = 1024;
@@ -83,13 +81,8 @@ fn router(
         list_limit: ListLimit::default(),
     };
     let rate_limiter = settings.has_limits.then(|| Arc::new(RateLimiter::new(timing.rest_queue)));
-    let state = AppState {
-        credentials: Arc::new(credentials),
-        rate_limiter,
-        metrics: Arc::new(Metrics::new()),
-        timing: *timing,
-    };
-    let api = routes(state, openapi::document().to_string(), |state, routes| {
+    let state = AppState { credentials: Arc::new(credentials), rate_limiter, timing: *timing };
+    let api = routes(state, openapi::document().to_string(), |routes| {
         routes
             .route(me::PATH, get(me::me))
             .route(mailboxes::MAILBOXES, get(mailboxes::list))
@@ -97,7 +90,6 @@ fn router(
             .route(agency::COMPANIES, get(agency::companies))
             .route(agency::API_KEYS, get(agency::api_keys).post(agency::create_api_key))
             .route(agency::EMAIL_ACCOUNTS, get(agency::email_accounts))
-            .layer(middleware::from_fn_with_state(state, provoke))
     });
     let guard = Guard { hosts: settings.hosts.clone(), is_strict: settings.is_strict };
     let recorder = Arc::new(Recorder { sandbox: sandbox.clone(), guard });

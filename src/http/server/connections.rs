@@ -100,6 +100,9 @@ impl ConnectionSlot {
     pub fn assign_account(&self, account: &str) -> bool {
         let max = (self.limiter.max / ACCOUNT_SHARE).max(MIN_PER_ACCOUNT);
         let mut state = self.limiter.state.lock();
+        if state.accounts.get(&self.number).is_some_and(|of| of == account) {
+            return true;
+        }
         let others = state.accounts.iter().filter(|(number, of)| **number != self.number && *of == account);
         if others.count() >= max {
             return false;

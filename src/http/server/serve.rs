@@ -4,8 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::{Extension, Router};
+use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -79,7 +82,7 @@ impl Server {
         let connections = TaskTracker::new();
         while let Some((stream, slot)) = stop.run_until_cancelled(self.accept(&limiter)).await {
             let connection = Connection {
-                router: router.clone().layer(Extension(slot.clone())),
+                router: TowerToHyperService::new(router.clone()),
                 tls: self.tls.clone(),
                 timing: self.limits.timing,
                 gauge: self.gauge.clone(),
@@ -120,7 +123,7 @@ impl Server {
 }
 
 struct Connection {
-    router: Router,
+    router: TowerToHyperService<Router>,
     tls: Option<TlsAcceptor>,
     timing: Timing,
     gauge: ConnectionGauge,
@@ -144,22 +147,37 @@ impl Connection {
     }
 
     async fn serve_connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let (router, write_timeout) = WriteTimeout::of(self.router.clone());
+        let write_timeout = WriteTimeout::default();
         tokio::select! {
-            () = self.drive(stream, router) => {}
+            () = self.drive(stream, &write_timeout) => {}
             () = write_timeout.stalled(self.timing.rest_response) => {
                 tracing::debug!("a client did not read its response in time");
             }
         }
     }
 
-    async fn drive(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
+    async fn drive(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        write_timeout: &WriteTimeout,
+    ) {
+        // Not layers of the router, which each request of each connection would pay for.
+        let service = service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(self.slot.clone());
+            write_timeout.requested();
+            let response = self.router.call(request);
+            async {
+                let response = response.await;
+                write_timeout.responded();
+                response
+            }
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.timing.rest_head)
             .max_buf_size(MAX_HEAD)
             .max_headers(MAX_HEADERS)
-            .serve_connection(TokioIo::new(LingeringClose::new(stream)), TowerToHyperService::new(router));
+            .serve_connection(TokioIo::new(LingeringClose::new(stream)), service);
         let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
