@@ -3,9 +3,9 @@
 mod fixture;
 mod http;
 mod manifests;
-mod sandbox;
 mod scenario;
 mod screen;
+mod woodpecker;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -125,6 +125,8 @@ fn woodpecker_state(woodpecker: &Woodpecker) -> Value {
         "creates": count(Op::Create),
         "updates": count(Op::Update),
         "deletes": count(Op::Delete),
+        "connects": count(Op::Connect),
+        "mailboxes": woodpecker.mailboxes(ACCOUNT).len(),
         "maxInFlight": woodpecker.max_in_flight(ACCOUNT),
     })
 }

@@ -18,8 +18,8 @@ use tokio::time::{Instant, sleep};
 
 use super::Difference;
 use super::http::send_request;
-use super::sandbox::{self, Sandbox};
 use super::screen::Screen;
+use super::woodpecker::{self, Woodpecker};
 use crate::cluster::Cluster;
 use crate::entra::Entra;
 use crate::graph::Graph;
@@ -51,7 +51,7 @@ pub(super) struct Fixture {
     pub(super) cluster: Cluster,
     pub(super) entra: Entra,
     pub(super) graph: Graph,
-    pub(super) woodpecker: Sandbox,
+    pub(super) woodpecker: Woodpecker,
     pub(super) program: PathBuf,
     client: Client,
     operator: Process,
@@ -109,8 +109,8 @@ impl Fixture {
         let graph = start_graph(&entra).await;
         screen.line("doubles of Microsoft Entra and Microsoft Graph listen on 127.0.0.1");
         let client = cluster.client()?;
-        apply(&client, sandbox::SETUP_YAML, &[("(the API key)", sandbox::API_KEY)]).await?;
-        let woodpecker = Sandbox::start(operator, &cluster, &entra).await?;
+        apply(&client, woodpecker::SETUP_YAML, &[("(the API key)", woodpecker::API_KEY)]).await?;
+        let woodpecker = Woodpecker::start(operator, &cluster, &entra).await?;
         screen.line("as Woodpecker: graph-credential-operator serve, in the namespace woodpecker");
         let process = Process::builder(operator)
             .env("KUBECONFIG", cluster.kubeconfig_path())

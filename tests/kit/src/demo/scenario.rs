@@ -1,8 +1,8 @@
 //! The steps of the demo: from apply to delete, to the store, to rotation and to the sandbox, each with the
 //! manifest, the visible result, and the checks.
 
-mod in_memory;
 mod rotation;
+mod sandbox;
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use super::Difference;
 use super::fixture::{CLIENT, Fixture, GOOD_SECRETS, NAMESPACE, OTHER_CLIENT, TENANT};
 use super::manifests::{ACCOUNT_YAML, CREDENTIAL_YAML, DELETE_YAML, EXPIRY, NAMESPACE_YAML, STORE_YAML};
-use super::sandbox::API_KEY;
 use super::screen::Screen;
+use super::woodpecker::API_KEY;
 use crate::entra::Outcome;
 
 /// How many credentials besides the first one are in the store when its key is rotated.
@@ -52,7 +52,7 @@ pub(super) async fn run(fixture: &Fixture, screen: &Screen) -> bool {
     runner
         .step("rotation: the operator creates the client secret, and replaces it", Runner::rotate_at_entra)
         .await;
-    runner.step("sandbox: the same API in memory, with answers on demand", Runner::in_memory).await;
+    runner.step("sandbox: the same API in memory, with answers on demand", Runner::sandbox).await;
     runner.summary()
 }
 

@@ -31,6 +31,7 @@ pub(super) enum Kind {
     Account,
     Record,
     Identity,
+    Mailboxes,
     Pod,
     Deployment,
     Lease,
@@ -48,12 +49,21 @@ impl Kind {
             Self::Account => (group_name, "v1alpha1", "WoodpeckerAccount"),
             Self::Record => (group_name, "v1alpha1", "SealedGraphCredential"),
             Self::Identity => (group_name, "v1alpha1", "EntraIdentity"),
+            Self::Mailboxes => (group_name, "v1alpha1", "WoodpeckerMailboxes"),
             Self::Pod => ("", "v1", "Pod"),
             Self::Deployment => ("apps", "v1", "Deployment"),
             Self::Lease => ("coordination.k8s.io", "v1", "Lease"),
             Self::Job => ("batch", "v1", "Job"),
         };
-        ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
+        api_resource(&GroupVersionKind::gvk(group, version, kind))
+    }
+}
+
+fn api_resource(kind: &GroupVersionKind) -> ApiResource {
+    match kind.kind.as_str() {
+        // It is its own plural.
+        "WoodpeckerMailboxes" => ApiResource::from_gvk_with_plural(kind, "woodpeckermailboxes"),
+        _ => ApiResource::from_gvk(kind),
     }
 }
 
@@ -102,7 +112,7 @@ impl Cluster {
     fn api_and_name<'a>(&self, object: &'a Value) -> (Api<DynamicObject>, &'a str) {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let (group, version) = text("/apiVersion").split_once('/').unwrap_or(("", text("/apiVersion")));
-        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, text("/kind")));
+        let kind = api_resource(&GroupVersionKind::gvk(group, version, text("/kind")));
         let api = match text("/metadata/namespace") {
             "" => Api::all_with(self.client.clone(), &kind),
             namespace => Api::namespaced_with(self.client.clone(), namespace, &kind),

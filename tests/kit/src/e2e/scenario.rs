@@ -3,6 +3,7 @@
 
 mod changes;
 mod leader_election;
+mod mailboxes;
 mod namespace_deletion;
 mod objects;
 mod operation;
@@ -113,6 +114,9 @@ impl Scenario<'_> {
             report.step(
                 "an identity signs in with the token that the kubelet mounts; the operator creates a client secret with it, registers it, and removes both with the object",
             );
+            self.connect_mailboxes().await?;
+            report
+                .step("three mailboxes are connected in two requests, and stay connected without the object");
         }
 
         self.use_the_rest_api().await?;

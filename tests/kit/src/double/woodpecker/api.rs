@@ -123,7 +123,7 @@ impl Api<'_> {
 
     fn connect(&mut self, body: Option<&Object>) -> HttpResponse {
         let ids: Vec<i64> = self.state.credentials(self.account).iter().map(|it| it.credential_id).collect();
-        self.state.mailboxes.connect(self.account, body, |id| ids.contains(&id))
+        self.state.mailboxes.connect(self.account, body, &ids)
     }
 
     fn verify(&self, tenant: &str, client: &str, secret: &SecretText) -> Result<(), Rejected> {

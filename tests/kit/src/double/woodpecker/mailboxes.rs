@@ -47,16 +47,19 @@ impl Mailboxes {
         HttpResponse::json(200, &Value::from(self.of(account)))
     }
 
-    /// Connects the mailboxes of a request. `has_credential` says whether the account has the credential.
+    /// Connects the mailboxes of a request with one of the account's credentials. A request may leave out the only one.
     pub(crate) fn connect(
         &mut self,
         account: &str,
         body: Option<&Map<String, Value>>,
-        has_credential: impl Fn(i64) -> bool,
+        credentials: &[i64],
     ) -> HttpResponse {
         let Some(body) = body else { return unprocessable("INVALID_REQUEST_BODY") };
-        let credential = body.get("credential_id").and_then(Value::as_i64);
-        if !credential.is_some_and(has_credential) {
+        let is_known = match body.get("credential_id") {
+            None => credentials.len() == 1,
+            Some(id) => id.as_i64().is_some_and(|id| credentials.contains(&id)),
+        };
+        if !is_known {
             return unprocessable("CREDENTIAL_NOT_FOUND");
         }
         let Some(submitted) = body.get("accounts").and_then(Value::as_array).filter(|all| !all.is_empty())
@@ -105,7 +108,7 @@ mod tests {
     fn connect(mailboxes: &mut Mailboxes, addresses: &[&str]) -> Value {
         let accounts: Vec<Value> = addresses.iter().map(|it| json!({"mailbox_email": it})).collect();
         let body = json!({"auth_type": "APP_ONLY", "credential_id": 7, "accounts": accounts});
-        let response = mailboxes.connect("agency", body.as_object(), |id| id == 7);
+        let response = mailboxes.connect("agency", body.as_object(), &[7]);
         serde_json::from_slice(&response.body).unwrap()
     }
 
@@ -126,7 +129,11 @@ mod tests {
     fn a_request_without_credential_or_mailboxes_is_rejected() {
         let mut mailboxes = Mailboxes::default();
         for body in [json!({}), json!({"credential_id": 8, "accounts": [{}]}), json!({"credential_id": 7})] {
-            assert_eq!(mailboxes.connect("agency", body.as_object(), |id| id == 7).status, 422, "{body}");
+            assert_eq!(mailboxes.connect("agency", body.as_object(), &[7]).status, 422, "{body}");
+        }
+        let body = json!({"accounts": [{"mailbox_email": "jim@example.com"}]});
+        for (credentials, status) in [(&[7][..], 200), (&[7, 8], 422), (&[], 422)] {
+            assert_eq!(mailboxes.connect("agency", body.as_object(), credentials).status, status);
         }
     }
 }

@@ -23,7 +23,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 // === impl Runner ===
 
 impl Runner<'_> {
-    pub(super) async fn in_memory(&mut self) -> Result<(), Difference> {
+    pub(super) async fn sandbox(&mut self) -> Result<(), Difference> {
         self.screen.line("$ graph-credential-operator sandbox");
         let mut process = Process::builder(&self.fixture.program)
             .args(["sandbox", "--address", "127.0.0.1:0", "--log-format", "json"])

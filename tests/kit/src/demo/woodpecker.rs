@@ -53,14 +53,14 @@ struct ListResponse {
 }
 
 /// A running server.
-pub(super) struct Sandbox {
+pub(super) struct Woodpecker {
     server: Process,
     address: String,
 }
 
-// === impl Sandbox ===
+// === impl Woodpecker ===
 
-impl Sandbox {
+impl Woodpecker {
     /// Starts the server; its namespace and API key exist already.
     pub(super) async fn start(program: &Path, cluster: &Cluster, entra: &Entra) -> Result<Self, Difference> {
         let server = Process::builder(program)
