@@ -2,6 +2,7 @@
 
 use graph_credential_operator::api::WoodpeckerMailboxes;
 use graph_credential_operator::api::conditions::{ConditionStatus, ConditionType, find};
+use kube::api::{Patch, PatchParams};
 
 use super::release::{NAME, Release};
 use super::*;
@@ -31,4 +32,46 @@ async fn a_release_connects_mailboxes_with_exactly_the_rights_for_it() {
     assert_eq!(release.refused_to(NAME), [""; 0], "what the operator was refused");
     let unused = release.unused_rights(NAME).await;
     assert!(!unused.iter().any(|right| right.contains("woodpeckermailboxes")), "{unused:?}");
+}
+
+/// An object with so many mailboxes, each with an address and a name of a hundred characters together.
+fn manifest(namespace: &str, name: &str, mailboxes: usize) -> Value {
+    let mailboxes: Vec<Value> = (0..mailboxes)
+        .map(|number| json!({"displayName": "n".repeat(50), "email": format!("{number:039}@example.io")}))
+        .collect();
+    json!({
+        "apiVersion": "graph-credentials.io/v1alpha1", "kind": "WoodpeckerMailboxes",
+        "metadata": {"annotations": {}, "name": name, "namespace": namespace},
+        "spec": {"credentialRef": {"name": "sales-eu"}, "mailboxes": mailboxes}
+    })
+}
+
+#[tokio::test]
+async fn many_mailboxes_need_a_server_side_apply() {
+    let release = Release::install(|_| json!({})).await;
+    let env = &release.env;
+    // As a client-side apply creates it: the manifest is also in an annotation.
+    let create = async |name: &str, mailboxes: usize| {
+        let mut whole = manifest(&env.namespace, name, mailboxes);
+        let text = format!("{whole}\n");
+        assert!(text.len() < 262_144, "Kubernetes allows that: {}", text.len());
+        whole["metadata"]["annotations"] = json!({"kubectl.kubernetes.io/last-applied-configuration": text});
+        let object = serde_json::from_value(whole).unwrap();
+        let created = env.api::<WoodpeckerMailboxes>().create(&PostParams::default(), &object).await;
+        created.map(drop).map_err(|error| error.to_string())
+    };
+    let limit = "at most 32768 are allowed";
+    eventually("the policy is in force", || async {
+        match create("largest", 1000).await {
+            Err(error) if error.contains(limit) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    create("some", 245).await.expect("these fit into the annotation");
+    let error = create("more", 255).await.expect_err("these do not");
+    assert!(error.contains(limit), "{error}");
+    let api = env.api::<WoodpeckerMailboxes>();
+    let largest = Patch::Apply(manifest(&env.namespace, "largest", 1000));
+    api.patch("largest", &PatchParams::apply("kubectl"), &largest).await.expect("without the annotation");
 }
