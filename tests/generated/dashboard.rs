@@ -67,13 +67,10 @@ fn the_dashboard_uses_existing_metrics_and_all_of_the_operator() {
     let left = [
         "graph_credential_verified",
         "graph_credential_expiry_confirmed",
-        "graph_credential_rotation_ready",
-        "graph_credential_rotation_unknown_secrets",
         "graph_credential_suspended",
         "graph_credential_account_mailboxes",
         "graph_credential_account_mailboxes_healthy",
         "graph_credential_mailboxes",
-        "graph_credential_mailboxes_ready",
         "graph_credential_identity_ready",
         "graph_credential_identity_tenants_ready",
         "graph_credential_queue_waiting",

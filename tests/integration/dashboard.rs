@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use graph_credential_operator::api::WoodpeckerMailboxes;
 use kit::prometheus::{Prometheus, Series};
 use serde_json::{Value, json};
 
@@ -89,7 +90,7 @@ async fn every_dashboard_query_returns_data_and_every_rule_is_valid() {
     // The operator counts records at the start, and rarely after it.
     env.stop_operator().await;
     put_key(&env, KEY).await;
-    env.extra_args = ["--rest-bind-address", "127.0.0.1:0"].map(str::to_owned).to_vec();
+    env.extra_args = ["--rest-bind-address", "127.0.0.1:0", "--mailboxes"].map(str::to_owned).to_vec();
     env.start_operator().await;
     let api = serving(env.operator.as_ref().unwrap()).await;
     let saved = request_at(&api, "POST", PATH, Some(sample(json!({})))).await;
@@ -103,6 +104,7 @@ async fn every_dashboard_query_returns_data_and_every_rule_is_valid() {
     env.credential("sales-eu", json!({})).await;
     env.credential("lost", json!({"secretRef": {"name": "nowhere"}})).await;
     env.wait_until_ready("sales-eu").await;
+    rotation_and_mailboxes(&env).await;
     let other = "11111111-2222-4333-8444-555555555555";
     env.entra.add_app(TENANT, other);
     env.entra.set_secrets(TENANT, other, &["s3cret-one"]);
@@ -148,13 +150,24 @@ async fn every_dashboard_query_returns_data_and_every_rule_is_valid() {
     for rule in rules {
         let (name, health) = (rule["name"].as_str().unwrap(), rule["health"].as_str().unwrap());
         assert_eq!(health, "ok", "{name}: {}", rule["lastError"]);
-        // A credential without a Secret is the only problem, and it is too recent for an alert.
+        // Credentials without a Secret are the only problem, and it is too recent for an alert.
         let firing = rule["state"].as_str().unwrap();
         let may_be_pending = name == "GraphCredentialNotReady";
         assert!(firing == "inactive" || may_be_pending && firing == "pending", "{name} is {firing}");
         seen += 1;
     }
     assert!(seen > 15, "{seen} rules");
+}
+
+/// A credential whose rotation has no identity yet, and a plan of mailboxes.
+async fn rotation_and_mailboxes(env: &TestEnv) {
+    let client = "11111111-2222-4333-8444-666666666666";
+    let entra = json!({"identityRef": {"name": "nobody"}});
+    let spec = json!({"clientId": client, "secretRef": null, "entra": entra, "rotation": {}});
+    env.credential("rotating", spec).await;
+    let mailboxes = json!([{"email": "jim@example.com"}]);
+    let spec = json!({"credentialRef": {"name": "sales-eu"}, "mailboxes": mailboxes});
+    env.apply::<WoodpeckerMailboxes>("team", json!({"spec": spec})).await.unwrap();
 }
 
 /// The response of Prometheus for one query of a panel.
