@@ -7,6 +7,7 @@ mod kills;
 mod listings;
 mod repeats;
 mod shared;
+mod writes;
 
 use std::collections::BTreeMap;
 
@@ -32,11 +33,16 @@ async fn start() -> TestEnv {
 /// The same without the credential.
 async fn unregistered() -> TestEnv {
     let mut env = TestEnv::bare().await;
+    serve(&mut env).await;
+    env
+}
+
+/// Starts an operator that connects mailboxes, with an account and a client secret.
+async fn serve(env: &mut TestEnv) {
     env.extra_args = vec!["--mailboxes".into()];
     env.start_operator().await;
     env.secret("sales-eu-graph", &[("client_secret", "s3cret-one"), ("secret_expires_at", EXPIRY)]).await;
     env.account("agency", allowed()).await;
-    env
 }
 
 /// The spec of an account at which mailboxes may be connected.
@@ -82,6 +88,13 @@ async fn wait_until_connected(env: &TestEnv, name: &str) -> WoodpeckerMailboxesS
 async fn request_reconcile(env: &TestEnv, name: &str) {
     let annotation = json!({RECONCILE_REQUESTED_AT: Timestamp::now().to_string()});
     let patch = Patch::Merge(json!({"metadata": {"annotations": annotation}}));
+    env.api::<WoodpeckerMailboxes>().patch(name, &PatchParams::default(), &patch).await.unwrap();
+}
+
+/// Has the object reconciled now. A new spec is no request of a person.
+async fn reconcile_now(env: &TestEnv, name: &str, email: &str) {
+    let spec = json!({"mailboxes": [{"email": email, "displayName": "Jim"}]});
+    let patch = Patch::Merge(json!({ "spec": spec }));
     env.api::<WoodpeckerMailboxes>().patch(name, &PatchParams::default(), &patch).await.unwrap();
 }
 

@@ -1,7 +1,10 @@
 //! At which account mailboxes are connected, and who allows it.
 
+use std::time::Duration;
+
 use graph_credential_operator::api::WoodpeckerAccount;
 use kit::woodpecker::Fault;
+use kube::ResourceExt;
 
 use super::*;
 
@@ -99,18 +102,35 @@ async fn what_was_submitted_is_looked_up_at_the_account_that_it_was_submitted_to
     assert!(requests(&env, "other", Op::Connect).is_empty());
 }
 
-#[tokio::test]
-async fn what_was_submitted_to_an_account_that_is_gone_waits_for_a_person() {
-    let env = start().await;
-    other_account(&env).await;
-    env.woodpecker.fail_next(Op::Connect, 1, Fault::ProcessedThenReset);
-    apply(&env, "team", "Connect", &["jim@example.com"]).await;
-    wait_for_connects(&env, 1).await;
-    move_credential(&env).await;
-    env.wait_until_ready("sales-eu").await;
-    env.api::<WoodpeckerAccount>().delete("agency", &DeleteParams::default()).await.unwrap();
+/// Submits a mailbox whose outcome stays unknown, and moves the credential to another account. The earlier account lists no
+/// mailboxes, so that they cannot be looked up before it is gone.
+async fn submit_and_move(env: &TestEnv) {
+    other_account(env).await;
+    // The request only ends, and settles, once the next listing can no longer succeed.
+    env.woodpecker.fail_next(Op::Connect, 1, Fault::ProcessedThenHang(Duration::from_mins(5)));
+    apply(env, "team", "Connect", &["jim@example.com"]).await;
+    wait_for_connects(env, 1).await;
+    env.woodpecker.fail_account_always("agency", Op::ListMailboxes, Fault::Html502);
+    move_credential(env).await;
+    env.wait_until("sales-eu", "it is registered at the other account", |object| {
+        let registration = object.status.as_ref().and_then(|status| status.registration.as_ref());
+        registration.and_then(|it| it.account.as_ref()).is_some_and(|account| account.name == "other")
+    })
+    .await;
+}
+
+async fn wait_until_account_is_gone(env: &TestEnv) {
+    eventually("the account is gone", || async {
+        let found = env.api::<WoodpeckerAccount>().get_opt("agency").await.unwrap();
+        found.map_or(Ok(()), |account| Err(format!("{account:#?}\n{}", env.log())))
+    })
+    .await;
+}
+
+/// Waits until the status says that a person has to look for the mailbox.
+async fn wait_for_a_person(env: &TestEnv) -> WoodpeckerMailboxesStatus {
     let status = eventually("it waits for a person", || async {
-        let status = status(&env, "team").await;
+        let status = status(env, "team").await;
         let is_stalled = find(&status.conditions, ConditionType::Stalled).is_some();
         if is_stalled { Ok(status) } else { Err(format!("{status:#?}\n{}", env.log())) }
     })
@@ -118,7 +138,45 @@ async fn what_was_submitted_to_an_account_that_is_gone_waits_for_a_person() {
     let ready = ready(&status).unwrap();
     assert_eq!((ready.reason.as_str(), ready.status), ("OutcomeUnknown", ConditionStatus::Unknown));
     assert!(ready.message.contains("look for them in Woodpecker"), "{}", ready.message);
+    status
+}
+
+#[tokio::test]
+async fn what_was_submitted_to_an_account_that_is_gone_waits_for_a_person() {
+    let env = start().await;
+    submit_and_move(&env).await;
+    env.api::<WoodpeckerAccount>().delete("agency", &DeleteParams::default()).await.unwrap();
+    wait_until_account_is_gone(&env).await;
+    reconcile_now(&env, "team", "jim@example.com").await;
+    wait_for_a_person(&env).await;
     tokio::time::sleep(QUIET_TIME).await;
+    assert!(requests(&env, "other", Op::Connect).is_empty());
+    request_reconcile(&env, "team").await;
+    wait_until_connected(&env, "team").await;
+    assert_eq!(requests(&env, "other", Op::Connect).len(), 1);
+}
+
+#[tokio::test]
+async fn a_request_from_before_the_status_asks_for_a_person_forgets_nothing() {
+    let mut env = start().await;
+    submit_and_move(&env).await;
+    env.stop_operator().await;
+    // No operator has seen that the account is gone, so the status cannot have asked anybody.
+    request_reconcile(&env, "team").await;
+    let accounts = env.api::<WoodpeckerAccount>();
+    accounts.delete("agency", &DeleteParams::default()).await.unwrap();
+    let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    let _gone = accounts.patch("agency", &PatchParams::default(), &patch).await;
+    wait_until_account_is_gone(&env).await;
+    assert!(find(&status(&env, "team").await.conditions, ConditionType::Stalled).is_none());
+    env.start_operator().await;
+    let asked = wait_for_a_person(&env).await;
+    let team = env.api::<WoodpeckerMailboxes>().get("team").await.unwrap();
+    let requested = team.annotations().get(RECONCILE_REQUESTED_AT);
+    assert_eq!(asked.last_handled_reconcile_at.as_ref(), requested, "the request was handled");
+    tokio::time::sleep(QUIET_TIME).await;
+    let pending = status(&env, "team").await.pending;
+    assert_eq!(pending.map(|it| it.emails), Some(vec!["jim@example.com".to_owned()]));
     assert!(requests(&env, "other", Op::Connect).is_empty());
     request_reconcile(&env, "team").await;
     wait_until_connected(&env, "team").await;

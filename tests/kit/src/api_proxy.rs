@@ -59,8 +59,10 @@ struct State {
 /// How a write fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WriteFailure {
-    /// The API server rejects it, and it has no effect.
+    /// The API server rejects it with 500, and it has no effect.
     Rejected,
+    /// The API server rejects it with 409, as if the object had changed, and it has no effect.
+    Conflict,
     /// The connection breaks before the API server receives it.
     NotSent,
     /// It takes effect, and the connection breaks before the response.
@@ -270,7 +272,8 @@ async fn response(
     let watched = is_watch(&parts.uri).then(|| parts.uri.path().to_owned());
     let failure = (parts.method != Method::GET).then(|| shared.write_failure(parts.uri.path())).flatten();
     match failure {
-        Some(WriteFailure::Rejected) => return Ok(rejection()),
+        Some(WriteFailure::Rejected) => return Ok(rejection(StatusCode::INTERNAL_SERVER_ERROR)),
+        Some(WriteFailure::Conflict) => return Ok(rejection(StatusCode::CONFLICT)),
         Some(WriteFailure::NotSent) => return Err(broken()),
         Some(WriteFailure::ResponseLost) | None => {}
     }
@@ -324,17 +327,21 @@ fn broken() -> kube::Error {
     kube::Error::Service("the proxy ends this connection".into())
 }
 
-/// What an API server answers whose etcd does not answer.
-fn rejection() -> Response<ForwardedBody> {
+/// What an API server answers if the object has changed (409), or if etcd does not answer (500).
+fn rejection(code: StatusCode) -> Response<ForwardedBody> {
+    let (reason, message) = match code {
+        StatusCode::CONFLICT => ("Conflict", "the object has been modified"),
+        _ => ("InternalError", "Internal error occurred: etcdserver: request timed out"),
+    };
     let status = serde_json::json!({
-        "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "InternalError", "code": 500,
-        "message": "Internal error occurred: etcdserver: request timed out",
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "message": message,
+        "code": code.as_u16(),
     });
     let (sender, receiver) = mpsc::channel(1);
     // There is room for one.
     let _ = sender.try_send(Ok(Frame::data(Bytes::from(status.to_string()))));
     let mut response = Response::new(ForwardedBody(receiver));
-    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    *response.status_mut() = code;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
