@@ -6,16 +6,14 @@
 use std::future::pending;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::{fs, io};
 
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, TRANSFER_ENCODING};
+use http::header::{AUTHORIZATION, CONNECTION, HOST, TRANSFER_ENCODING};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Bytes, Frame, Incoming};
+use hyper::body::{Bytes, Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -25,7 +23,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
+use self::response::{ForwardedBody, rejection};
 use crate::double::lock;
+
+mod response;
 
 /// A proxy. Stops when dropped.
 #[derive(Debug)]
@@ -84,9 +85,6 @@ struct Stall {
     /// Whether the response that stops before its end has begun.
     has_begun: bool,
 }
-
-/// The part of a response that is forwarded.
-struct ForwardedBody(mpsc::Receiver<Result<Frame<Bytes>, io::Error>>);
 
 /// How many bytes are missing at the end of a stalled response.
 const WITHHELD: usize = 2;
@@ -294,7 +292,7 @@ async fn response(
             () = sender.closed() => {}
         }
     });
-    Ok(Response::from_parts(parts, ForwardedBody(receiver)))
+    Ok(Response::from_parts(parts, ForwardedBody::new(receiver)))
 }
 
 async fn forward(
@@ -325,25 +323,6 @@ async fn forward(
 /// The error that ends a connection without a response.
 fn broken() -> kube::Error {
     kube::Error::Service("the proxy ends this connection".into())
-}
-
-/// What an API server answers if the object has changed (409), or if etcd does not answer (500).
-fn rejection(code: StatusCode) -> Response<ForwardedBody> {
-    let (reason, message) = match code {
-        StatusCode::CONFLICT => ("Conflict", "the object has been modified"),
-        _ => ("InternalError", "Internal error occurred: etcdserver: request timed out"),
-    };
-    let status = serde_json::json!({
-        "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "message": message,
-        "code": code.as_u16(),
-    });
-    let (sender, receiver) = mpsc::channel(1);
-    // There is room for one.
-    let _ = sender.try_send(Ok(Frame::data(Bytes::from(status.to_string()))));
-    let mut response = Response::new(ForwardedBody(receiver));
-    *response.status_mut() = code;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
 }
 
 fn is_watch(uri: &Uri) -> bool {
@@ -391,19 +370,5 @@ impl Shared {
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").finish_non_exhaustive()
-    }
-}
-
-// === impl ForwardedBody ===
-
-impl Body for ForwardedBody {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        self.0.poll_recv(cx)
     }
 }
