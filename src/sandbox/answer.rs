@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, stream};
@@ -67,9 +67,14 @@ struct RequestParts {
 
 /// Replaces the response to a request that has a magic value, or for which an answer is planned.
 pub(super) async fn provoke(sandbox: &Sandbox, request: Request, next: Next) -> Response {
+    if request.extensions().get::<MatchedPath>().is_none() {
+        return next.run(request).await;
+    }
     let parts = RequestParts::of(&request);
     let next_planned = sandbox.take_planned();
-    let planned = next_planned.or_else(|| magic::by_path(request.uri().path()));
+    let changes_one = matches!(*request.method(), Method::PATCH | Method::DELETE);
+    let of_path = changes_one.then(|| magic::by_path(request.uri().path())).flatten();
+    let planned = next_planned.or(of_path);
     // What is used is not deleted, whatever the client sees.
     let planned = planned.filter(|it| !it.is_saved).or(in_use(sandbox, &request)).or(planned);
     if let Some(magic) = planned.filter(|it| !it.is_saved) {

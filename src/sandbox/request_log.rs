@@ -2,11 +2,13 @@
 //! made up, so it contains no secrets.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::{Serialize, Serializer};
@@ -15,7 +17,7 @@ use tokio::time::Instant;
 use super::answer::Provoked;
 use super::backend::Sandbox;
 use super::guard::Guard;
-use crate::rest::Account;
+use crate::rest::{Account, RestError};
 
 /// Requests that are kept.
 const LENGTH: usize = 200;
@@ -86,7 +88,11 @@ pub(super) async fn record(
     };
     let response = match refusal {
         Some(refusal) => refusal,
-        None => next.run(request).await,
+        // The page shows a panic as a response, too.
+        None => AssertUnwindSafe(next.run(request))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| RestError::Internal.into_response()),
     };
     let account = response.extensions().get::<Arc<Account>>().cloned();
     pending.response = Some((account, response.status().as_u16()));
