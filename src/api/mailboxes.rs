@@ -147,9 +147,9 @@ pub struct WoodpeckerMailboxesStatus {
     #[schemars(length(max = 1000))]
     pub mailboxes: Vec<MailboxStatus>,
 
-    /// Mailboxes that the operator has connected, or with `unlisted` may have connected, and that are no longer in the spec.
-    /// They stay connected: disconnect them in Woodpecker if you no longer need them. At most 1000, and at most 64 KiB of
-    /// addresses: the latest ones.
+    /// Mailboxes that are no longer in the spec, and that the operator has connected, or with `unlisted` that a person had to
+    /// look for. Those that are connected stay so: disconnect them in Woodpecker if you no longer need them. At most 1000, and
+    /// at most 64 KiB of addresses: the latest ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]
     pub left_connected: Vec<LeftMailbox>,
@@ -284,6 +284,10 @@ pub struct LeftMailbox {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<i64>,
 
+    /// The credential with which this object submitted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_id: Option<i64>,
+
     /// True if the last listing lacked it, so that it may be connected or not. If it returns to the spec, it is submitted only
     /// after a person requests a reconcile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -389,5 +393,14 @@ impl MailboxStatus {
     /// Whether nothing needs to be sent for it.
     pub fn is_connected(&self) -> bool {
         matches!(self.state, ConnectionState::Connected | ConnectionState::AlreadyConnected)
+    }
+}
+
+// === impl LeftMailbox ===
+
+impl LeftMailbox {
+    /// A mailbox that is connected.
+    pub fn new(email: String, id: Option<i64>, credential_id: Option<i64>) -> Self {
+        Self { email, id, credential_id, unlisted: None, unknown: UnknownFields::default() }
     }
 }

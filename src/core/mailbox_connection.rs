@@ -17,18 +17,18 @@ use crate::api::{
     ConnectionHold, ConnectionState, HoldReason, LeftMailbox, MailboxPolicy, MailboxSpec, MailboxStatus,
     PendingConnection, UnknownFields, WoodpeckerMailboxesStatus,
 };
-use crate::core::mailbox_connection::attempts::{
-    attempts, later, record_failure, record_success, set_failed, set_known, set_unlisted,
-};
+use crate::core::mailbox_connection::attempts::{attempts, later, set_known, set_unlisted};
 use crate::core::mailbox_connection::response::bound_texts;
 use crate::core::mailboxes::Mailboxes;
 use crate::core::timing::Timing;
 
 pub use self::attempts::{MAX_ATTEMPTS, Request, forget_pending, has_stopped, retry_now};
-pub use self::others::{Intent, is_kept_from};
+pub use self::look_up::look_up;
+pub use self::others::{Intent, Obstacle, obstacle};
 pub use self::response::{ConnectOutcome, ConnectResult, apply_refusal, apply_results};
 
 mod attempts;
+mod look_up;
 mod others;
 mod response;
 
@@ -82,11 +82,10 @@ pub fn aligned(before: &WoodpeckerMailboxesStatus, spec: &[MailboxSpec]) -> Wood
         restore(mailbox, &mut status.left_connected, status.pending.as_ref());
     }
     status.last_listed_time = status.last_listed_time.filter(|_| !is_any_new);
-    for MailboxStatus { email, id, state, unlisted, .. } in known.into_values() {
-        let is_connected = state == ConnectionState::Connected;
-        let is_unlisted = !is_connected && unlisted.is_some();
-        if is_connected || is_unlisted {
-            add_left(&mut status, email, id, is_unlisted);
+    for MailboxStatus { email, id, state, credential_id, unlisted, .. } in known.into_values() {
+        let unlisted = unlisted.filter(|_| state != ConnectionState::Connected);
+        if state == ConnectionState::Connected || unlisted.is_some() {
+            add_left(&mut status, LeftMailbox { unlisted, ..LeftMailbox::new(email, id, credential_id) });
         }
     }
     status
@@ -96,7 +95,8 @@ pub fn aligned(before: &WoodpeckerMailboxesStatus, spec: &[MailboxSpec]) -> Wood
 /// look for it, or that a request about it is pending.
 fn restore(mailbox: &mut MailboxStatus, left: &mut Vec<LeftMailbox>, pending: Option<&PendingConnection>) {
     if let Some(at) = left.iter().position(|left| left.email == mailbox.email) {
-        let LeftMailbox { id, unlisted, .. } = left.remove(at);
+        let LeftMailbox { id, credential_id, unlisted, .. } = left.remove(at);
+        mailbox.credential_id = credential_id;
         match unlisted {
             None => set_known(mailbox, ConnectionState::Connected, id),
             Some(_) => set_unlisted(mailbox, RETURNED),
@@ -109,7 +109,8 @@ fn restore(mailbox: &mut MailboxStatus, left: &mut Vec<LeftMailbox>, pending: Op
     }
 }
 
-/// Whether a listing is due: to submit, for a plan, which is valid for `plan_age`, or after an incomplete one.
+/// Whether a listing is due: to submit, for a plan, which is valid for `plan_age`, for what a listing lacked, or after an
+/// incomplete one.
 pub fn needs_listing(
     status: &WoodpeckerMailboxesStatus,
     policy: MailboxPolicy,
@@ -123,9 +124,12 @@ pub fn needs_listing(
     if status.missing.is_some() {
         return status.next_attempt_time.as_ref().is_none_or(|at| at.0 <= now);
     }
+    let is_plan_old = status.last_listed_time.as_ref().is_none_or(is_old);
+    // A listing that lags shows it later.
+    let is_any_unlisted = status.mailboxes.iter().any(|mailbox| mailbox.unlisted.is_some());
     match policy {
-        MailboxPolicy::Connect => matches!(next, Next::Submit(_)),
-        MailboxPolicy::Plan => status.last_listed_time.as_ref().is_none_or(is_old),
+        MailboxPolicy::Connect => matches!(next, Next::Submit(_)) || is_any_unlisted && is_plan_old,
+        MailboxPolicy::Plan => is_plan_old,
     }
 }
 
@@ -181,87 +185,6 @@ pub fn apply_listing(
     bound_texts(&mut status.mailboxes);
 }
 
-/// Looks up what was submitted in a listing of that account, which began after the request had settled. `is_requested` if a
-/// person, for whom it was on hold, has looked.
-pub fn look_up(
-    status: &mut WoodpeckerMailboxesStatus,
-    listing: &Mailboxes,
-    is_requested: bool,
-    timing: &Timing,
-    now: Timestamp,
-) {
-    let Some(mut pending) = status.pending.take() else { return };
-    let is_released = is_requested && pending.hold.take().is_some();
-    let is_proven = status.proven_credential_id == Some(pending.credential_id);
-    let (mut is_any_shown, mut is_any_lost, mut not_listed) = (false, false, Vec::new());
-    for email in &pending.emails {
-        let shown = listing.get(email);
-        let Some(mailbox) = status.mailboxes.iter_mut().find(|mailbox| mailbox.email == *email) else {
-            let (is_shown, missing) = look_up_left(status, email, shown.map(|it| it.id), is_proven);
-            is_any_shown |= is_shown;
-            not_listed.extend(missing);
-            continue;
-        };
-        match (shown, mailbox.state) {
-            (Some(shown), state) => {
-                // A person may have connected one that was refused, or that had another ID.
-                let is_by_person = is_released && mailbox.id != Some(shown.id);
-                is_any_shown |= state != ConnectionState::Refused && !is_by_person;
-                set_known(mailbox, ConnectionState::Connected, Some(shown.id));
-            }
-            (None, ConnectionState::Connected) => {
-                not_listed.extend(mailbox.id);
-                mailbox.unlisted = Some(true);
-            }
-            (None, ConnectionState::Submitted) if is_released => {
-                set_known(mailbox, ConnectionState::NotConnected, None);
-            }
-            (None, ConnectionState::Submitted) => {
-                is_any_lost = true;
-                if is_proven {
-                    set_failed(mailbox, ConnectionState::Unconfirmed, None, timing, now);
-                } else {
-                    set_unlisted(mailbox, NOT_LISTED);
-                }
-            }
-            // It was refused, and this was the last listing before the operator stops.
-            (None, _) if attempts(mailbox) >= MAX_ATTEMPTS => mailbox.state = ConnectionState::Stopped,
-            (None, _) => {}
-        }
-    }
-    bound_texts(&mut status.mailboxes);
-    if is_any_shown {
-        status.proven_credential_id = Some(pending.credential_id);
-        record_success(status);
-    } else if is_any_lost {
-        record_failure(status, timing, now);
-    }
-    if !not_listed.is_empty() && !is_any_shown && !is_released {
-        pending.emails.retain(|email| listing.get(email).is_none());
-        pending.hold = Some(hold(HoldReason::NotListed, not_listed));
-        status.pending = Some(pending);
-    }
-}
-
-/// Looks up a mailbox that has left the spec. Whether it is shown, and its ID if it should be and is not.
-fn look_up_left(
-    status: &mut WoodpeckerMailboxesStatus,
-    email: &str,
-    shown: Option<i64>,
-    is_proven: bool,
-) -> (bool, Option<i64>) {
-    if shown.is_some() {
-        add_left(status, email.to_owned(), shown, false);
-        return (true, None);
-    }
-    let left = status.left_connected.iter().find(|left| left.email == email);
-    let id = left.and_then(|left| left.id).filter(|_| !is_proven);
-    if left.is_none() && !is_proven {
-        add_left(status, email.to_owned(), None, true);
-    }
-    (false, id)
-}
-
 /// The next mailboxes to submit with that credential: one alone until the credential is proven and after a failure, so
 /// that a missing permission affects one mailbox, and one alone that was submitted before, because it may be why a request
 /// failed.
@@ -309,11 +232,10 @@ pub fn begin(status: &mut WoodpeckerMailboxesStatus, pending: PendingConnection)
     status.pending = Some(pending);
 }
 
-fn add_left(status: &mut WoodpeckerMailboxesStatus, email: String, id: Option<i64>, is_unlisted: bool) {
+fn add_left(status: &mut WoodpeckerMailboxesStatus, mailbox: LeftMailbox) {
     let left = &mut status.left_connected;
-    left.retain(|left| left.email != email);
-    let unlisted = is_unlisted.then_some(true);
-    left.push(LeftMailbox { email, id, unlisted, unknown: UnknownFields::default() });
+    left.retain(|left| left.email != mailbox.email);
+    left.push(mailbox);
     let mut bytes = 0;
     let kept = left.iter().rev().take(MAX_LEFT).take_while(|left| {
         bytes += left.email.len();

@@ -29,7 +29,8 @@ pub(super) fn facts(state: &ObjectState) -> Vec<Fact> {
     ];
     if !status.left_connected.is_empty() {
         let unlisted = status.left_connected.iter().filter(|left| left.unlisted.is_some()).count();
-        let unknown = if unlisted > 0 { format!(", {unlisted} of them perhaps") } else { String::new() };
+        let unknown =
+            if unlisted > 0 { format!(", {unlisted} of which may not be connected") } else { String::new() };
         let left = format!("{} that are no longer in the spec{unknown}", status.left_connected.len());
         facts.push(("connected", left));
     }

@@ -3,7 +3,7 @@
 use crate::api::WoodpeckerMailboxes;
 use crate::controller::mailboxes::reconcile::Session;
 use crate::controller::mailboxes::target::Connection;
-use crate::core::mailbox_connection::{Intent, is_kept_from};
+use crate::core::mailbox_connection::{Intent, Obstacle, obstacle};
 
 /// Why these mailboxes have to wait; `None` if nothing keeps them. It looks at all objects, but only before a request with
 /// a credential that is not proven.
@@ -23,17 +23,26 @@ pub(super) fn waits_for_another(
         base_url: &submission_target.base_url,
         emails,
         own: session.status.pending.as_ref().map(|pending| (pending, own)),
+        is_requested: session.is_requested,
     };
     let all = session.context.index.all::<WoodpeckerMailboxes>();
-    let found = all.iter().filter_map(|parsed| parsed.0.as_ref().ok()).find(|other| {
-        let uid = other.metadata.uid.as_deref().unwrap_or_default();
-        uid != own && other.status.as_ref().is_some_and(|status| is_kept_from(&intent, status, uid))
+    let (name, found) = all.iter().filter_map(|parsed| parsed.0.as_ref().ok()).find_map(|other| {
+        let (namespace, uid) = (other.metadata.namespace.as_deref()?, other.metadata.uid.as_deref()?);
+        // A credential and its objects are in one namespace.
+        let is_another = uid != own && namespace == session.own.namespace;
+        let status = other.status.as_ref().filter(|_| is_another)?;
+        Some((other.metadata.name.as_deref()?, obstacle(&intent, status, uid)?))
     })?;
-    // Of another namespace, the user does not learn the name.
-    let is_near = found.metadata.namespace.as_deref() == Some(session.own.namespace.as_str());
-    let name = found.metadata.name.as_deref().filter(|_| is_near).unwrap_or("of another namespace");
-    Some(format!(
-        "WoodpeckerMailboxes {name} has submitted a mailbox with the same credential, and no listing has shown it yet: the \
-         operator continues once one does. A mailbox belongs in one WoodpeckerMailboxes only"
-    ))
+    Some(match found {
+        Obstacle::Pending => format!(
+            "WoodpeckerMailboxes {name} has submitted a mailbox with the same credential, and no listing has shown it yet: \
+             look at its condition Ready. The operator continues here once a listing shows that mailbox, or once a person has \
+             looked in Woodpecker and requested a reconcile there"
+        ),
+        Obstacle::Submitted => format!(
+            "WoodpeckerMailboxes {name} has submitted a mailbox that is next here, and no listing has shown it: it may be \
+             connected. Look in Woodpecker, and request a reconcile of this object to submit it all the same, or remove it \
+             from the spec"
+        ),
+    })
 }

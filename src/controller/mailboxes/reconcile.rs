@@ -37,6 +37,8 @@ pub(super) struct Session<'a> {
     pub(super) status: WoodpeckerMailboxesStatus,
     /// Whether it has the result of a request, which must not be lost.
     pub(super) has_result: bool,
+    /// Whether a person requests a reconcile.
+    pub(super) is_requested: bool,
     /// Whether a requested reconcile still has to be done.
     pub(super) is_request_kept: bool,
     /// The queue in which the object waits for a permit.
@@ -70,8 +72,16 @@ pub(super) async fn run(
     }
     let before = object.status.clone().unwrap_or_default();
     let status = connection::aligned(&before, &object.spec.mailboxes);
-    let mut session =
-        Session { context, own, object, status, has_result: false, is_request_kept: false, queued_in };
+    let mut session = Session {
+        context,
+        own,
+        object,
+        status,
+        has_result: false,
+        is_requested: false,
+        is_request_kept: false,
+        queued_in,
+    };
     let progress = session.work().await?;
     session.finish(&progress.standing, progress.requeue_after).await
 }
@@ -86,6 +96,7 @@ impl Session<'_> {
         }
         let handled = self.status.last_handled_reconcile_at.clone();
         let is_requested = self.handle_request();
+        self.is_requested = is_requested;
         let progress = self.work_on(is_requested).await?;
         let is_undone = matches!(
             progress.standing,
@@ -182,12 +193,12 @@ impl Session<'_> {
     ) -> Result<Progress, ReconcileError> {
         let (timing, now) = (&self.context.policy.timing, Timestamp::now());
         let next = self.next(connection, Instant::now());
-        let is_due = connection::needs_listing(&self.status, policy, &next, timing.mailbox_plan, now);
+        // An object that waits for another one lists like a plan.
+        let obstacle = self.obstacle(connection, policy, &next);
+        let due = if obstacle.is_some() { MailboxPolicy::Plan } else { policy };
+        let is_due = connection::needs_listing(&self.status, due, &next, timing.mailbox_plan, now);
         if !is_due && !is_requested {
-            return Ok(Progress {
-                standing: Standing::Settled,
-                requeue_after: self.wait(policy, &next, now),
-            });
+            return Ok(obstacle.unwrap_or_else(|| self.settled(policy, &next, now)));
         }
         let (max_age, since) = match (&next, policy) {
             _ if is_requested || self.status.missing.is_some() => (Duration::ZERO, Instant::now()),
@@ -207,14 +218,10 @@ impl Session<'_> {
         connection::apply_listing(status, &listing.mailboxes, listing.at, id, &unsettled, timing);
         let next = self.next(connection, listing.began);
         let (Next::Submit(emails), MailboxPolicy::Connect) = (&next, policy) else {
-            return Ok(Progress {
-                standing: Standing::Settled,
-                requeue_after: self.wait(policy, &next, now),
-            });
+            return Ok(self.settled(policy, &next, now));
         };
-        if let Some(problem) = waits_for_another(self, connection, emails) {
-            let standing = Standing::Blocked(Reason::ConnectionPending, problem, true);
-            return Ok(Progress { standing, requeue_after: timing.blocked_poll });
+        if let Some(obstacle) = self.obstacle(connection, policy, &next) {
+            return Ok(obstacle);
         }
         let permit = match permit.map_or_else(|| self.permit(&connection.account), Ok) {
             Ok(permit) => permit,
@@ -305,6 +312,18 @@ impl Session<'_> {
             connection::retry_now(&mut self.status, Request::NewSpec);
         }
         is_requested
+    }
+
+    /// What keeps the object from submitting what is next, in another object.
+    fn obstacle(&self, connection: &Connection, policy: MailboxPolicy, next: &Next) -> Option<Progress> {
+        let (Next::Submit(emails), MailboxPolicy::Connect) = (next, policy) else { return None };
+        let problem = waits_for_another(self, connection, emails)?;
+        let standing = Standing::Blocked(Reason::ConnectionPending, problem, true);
+        Some(Progress { standing, requeue_after: self.context.policy.timing.blocked_poll })
+    }
+
+    fn settled(&self, policy: MailboxPolicy, next: &Next, now: Timestamp) -> Progress {
+        Progress { standing: Standing::Settled, requeue_after: self.wait(policy, next, now) }
     }
 
     /// How long nothing is to be done.

@@ -10,22 +10,38 @@ pub struct Intent<'a> {
     pub emails: &'a [String],
     /// Its own request, if that is written already, and its UID. Of two, the later one waits.
     pub own: Option<(&'a PendingConnection, &'a str)>,
+    /// Whether a person, who has looked in Woodpecker, requests it.
+    pub is_requested: bool,
 }
 
-/// Whether another object, which has that UID, keeps it from submitting them: no listing has shown yet what it submitted with
-/// the credential, or a person has to look for one of them.
-pub fn is_kept_from(intent: &Intent<'_>, other: &WoodpeckerMailboxesStatus, uid: &str) -> bool {
+/// What keeps an object from submitting mailboxes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// No listing has shown yet what the other object submitted with the credential.
+    Pending,
+    /// The other object has submitted one of the mailboxes, and no listing has shown it.
+    Submitted,
+}
+
+/// Whether another object of the namespace, which has that UID, keeps it from submitting them.
+pub fn obstacle(intent: &Intent<'_>, other: &WoodpeckerMailboxesStatus, uid: &str) -> Option<Obstacle> {
+    let is_same = |credential_id: Option<i64>| credential_id == Some(intent.credential_id);
+    let is_unproven = !is_same(other.proven_credential_id);
     let is_earlier = |pending: &PendingConnection| {
         intent.own.is_none_or(|(own, own_uid)| (pending.start_time.0, uid) < (own.start_time.0, own_uid))
     };
-    let is_unproven = other.proven_credential_id != Some(intent.credential_id);
-    let pending = other.pending.as_ref().filter(|_| is_unproven);
-    let of_credential = pending.filter(|it| {
-        it.credential_id == intent.credential_id && it.base_url == intent.base_url && is_earlier(it)
+    let is_pending = other.pending.as_ref().is_some_and(|pending| {
+        is_same(Some(pending.credential_id)) && pending.base_url == intent.base_url && is_earlier(pending)
     });
-    let mut unlisted =
-        other.mailboxes.iter().filter(|it| it.unlisted.is_some() && it.credential_id.is_some());
-    of_credential.is_some() || unlisted.any(|mailbox| intent.emails.contains(&mailbox.email))
+    if is_unproven && is_pending {
+        return Some(Obstacle::Pending);
+    }
+    let of_spec = other.mailboxes.iter().filter(|it| it.unlisted.is_some() && is_same(it.credential_id));
+    let left = other.left_connected.iter().filter(|it| is_same(it.credential_id));
+    let left = left.filter(|it| is_unproven || it.unlisted.is_some());
+    let mut submitted = of_spec.map(|it| &it.email).chain(left.map(|it| &it.email));
+    let is_submitted = !intent.is_requested && submitted.any(|email| intent.emails.contains(email));
+    is_submitted.then_some(Obstacle::Submitted)
 }
 
 #[cfg(test)]
@@ -45,12 +61,17 @@ mod tests {
         })
     }
 
+    fn intent(emails: &[String]) -> Intent<'_> {
+        let base_url = "https://a.example";
+        Intent { credential_id: 7, base_url, emails, own: None, is_requested: false }
+    }
+
     #[test]
     fn an_object_waits_for_what_another_one_submitted_until_a_listing_shows_it() {
         let emails = ["jim@example.com".to_owned()];
         let own: PendingConnection = serde_json::from_value(pending("2026-11-30T00:00:05Z", 7)).unwrap();
-        let intent = |own| Intent { credential_id: 7, base_url: "https://a.example", emails: &emails, own };
-        let (unwritten, written) = (intent(None), intent(Some((&own, "b"))));
+        let unwritten = Intent { is_requested: true, ..intent(&emails) };
+        let written = Intent { own: Some((&own, "b")), ..unwritten };
         for (what, other, before_and_after_the_write) in [
             ("earlier", json!({"pending": pending("2026-11-30T00:00:04Z", 7)}), [true, true]),
             ("at the same time", json!({"pending": pending("2026-11-30T00:00:05Z", 7)}), [true, true]),
@@ -63,24 +84,59 @@ mod tests {
             ),
         ] {
             let other = status(&other);
-            let found = [unwritten, written].map(|intent| is_kept_from(&intent, &other, "a"));
-            assert_eq!(found, before_and_after_the_write, "{what}");
+            let found = [unwritten, written].map(|intent| obstacle(&intent, &other, "a"));
+            let expected = before_and_after_the_write.map(|waits| waits.then_some(Obstacle::Pending));
+            assert_eq!(found, expected, "{what}");
         }
     }
 
     #[test]
-    fn a_mailbox_that_a_person_has_to_look_for_is_not_submitted_by_another_object() {
-        let mailbox = |email: &str, change: Value| {
-            let mut mailbox = json!({"email": email, "state": "Stopped"});
-            mailbox.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-            status(&json!({"mailboxes": [mailbox]}))
-        };
+    fn a_mailbox_that_another_object_submitted_and_no_listing_shows_is_submitted_only_on_request() {
         let emails = ["jim@example.com".to_owned()];
-        let intent = Intent { credential_id: 7, base_url: "https://a.example", emails: &emails, own: None };
-        let (lost, there_before) = (json!({"unlisted": true, "credentialId": 7}), json!({"unlisted": true}));
-        assert!(is_kept_from(&intent, &mailbox("jim@example.com", lost.clone()), "a"));
-        assert!(!is_kept_from(&intent, &mailbox("pam@example.com", lost), "a"));
-        assert!(!is_kept_from(&intent, &mailbox("jim@example.com", there_before), "a"));
-        assert!(!is_kept_from(&intent, &mailbox("jim@example.com", json!({"credentialId": 7})), "a"));
+        let jim = |change: Value| {
+            let mut mailbox = json!({"email": "jim@example.com", "state": "Stopped"});
+            mailbox.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            mailbox
+        };
+        let lost = jim(json!({"unlisted": true, "credentialId": 7}));
+        for (what, other, is_kept) in [
+            ("lost", json!({"mailboxes": [lost]}), true),
+            (
+                "with another credential",
+                json!({"mailboxes": [jim(json!({"unlisted": true, "credentialId": 8}))]}),
+                false,
+            ),
+            ("there before", json!({"mailboxes": [jim(json!({"unlisted": true}))]}), false),
+            ("refused", json!({"mailboxes": [jim(json!({"credentialId": 7}))]}), false),
+            (
+                "left the spec",
+                json!({"leftConnected": [{"email": "jim@example.com", "credentialId": 7}]}),
+                true,
+            ),
+            (
+                "left the spec, and listings show such mailboxes",
+                json!({"leftConnected": [{"email": "jim@example.com", "credentialId": 7}], "provenCredentialId": 7}),
+                false,
+            ),
+            (
+                "lost, and left the spec",
+                json!({
+                    "leftConnected": [{"email": "jim@example.com", "credentialId": 7, "unlisted": true}],
+                    "provenCredentialId": 7
+                }),
+                true,
+            ),
+            (
+                "another address",
+                json!({"leftConnected": [{"email": "pam@example.com", "credentialId": 7}]}),
+                false,
+            ),
+        ] {
+            let other = status(&other);
+            let found = obstacle(&intent(&emails), &other, "a");
+            assert_eq!(found, is_kept.then_some(Obstacle::Submitted), "{what}");
+            let requested = Intent { is_requested: true, ..intent(&emails) };
+            assert_eq!(obstacle(&requested, &other, "a"), None, "{what}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::api::{ConnectionState, HoldReason, MailboxStatus, WoodpeckerMailboxesStatus};
 use crate::core::mailbox_connection::attempts::{
-    attempts, record_failure, record_success, set_failed, set_known, set_unlisted,
+    attempts, record_failure, record_success, set_failed, set_known,
 };
 use crate::core::mailbox_connection::{MAX_ATTEMPTS, has_stopped, hold};
 use crate::core::mailboxes::normalized;
@@ -55,10 +55,8 @@ pub fn apply_results(
                 refused += 1;
                 set_refused(mailbox, Some(error.clone()), timing, now);
                 mailbox.id = *id;
-                if id.is_some() && !is_proven {
-                    // Woodpecker may have it, and no listing has shown yet that it would show it.
-                    set_unlisted(mailbox, error);
-                } else if attempts(mailbox) >= MAX_ATTEMPTS {
+                // With an ID, Woodpecker may have it.
+                if attempts(mailbox) >= MAX_ATTEMPTS || (id.is_some() && !is_proven) {
                     looked_up.push(mailbox.email.clone());
                 }
             }

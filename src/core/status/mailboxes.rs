@@ -148,11 +148,11 @@ fn settled(
     }
     if let Some(missing) = status.missing {
         let message = format!(
-            "the last listing lacks {} that the operator has connected, with the id {}, so it may be incomplete: nothing is \
+            "the last listing lacks {} that the operator has connected, with {}, so it may be incomplete: nothing is \
              sent, and the operator lists again after 10 minutes. If they were disconnected in Woodpecker, or have another \
              address there, remove them from the spec",
             mailboxes(missing),
-            ids(&status.missing_ids)
+            the_ids(&status.missing_ids, missing)
         );
         return Desired::unmet(type_, Reason::IncompleteList, message);
     }
@@ -194,18 +194,18 @@ fn pending(status: &WoodpeckerMailboxesStatus) -> Option<Desired> {
     Some(match &pending.hold {
         Some(hold @ ConnectionHold { reason: HoldReason::NotListed, .. }) => {
             let message = format!(
-                "with credential {}, Woodpecker connected a mailbox with the id {}, and a later listing of the account lacks \
+                "with credential {}, Woodpecker connected a mailbox with {}, and a later listing of the account lacks \
                  it. {LOOK}",
                 pending.credential_id,
-                ids(&hold.ids)
+                the_ids(&hold.ids, 0)
             );
             Desired::unmet(type_, Reason::ConnectionNotListed, message)
         }
         Some(hold @ ConnectionHold { reason: HoldReason::UnexpectedAddress, .. }) => {
             let message = format!(
-                "Woodpecker connected an address that was not submitted, with the id {}{}. If an address of the spec is an \
+                "Woodpecker connected an address that was not submitted, with {}{}. If an address of the spec is an \
                  alias, replace it with its primary address. {LOOK}",
-                ids(&hold.ids),
+                the_ids(&hold.ids, 0),
                 match unanswered {
                     0 => String::new(),
                     1 => ", and 1 mailbox of the request is without result".to_owned(),
@@ -238,8 +238,14 @@ fn unanswered(status: &WoodpeckerMailboxesStatus, pending: &PendingConnection) -
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
-fn ids(ids: &[i64]) -> String {
-    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+/// The IDs, of at least so many.
+fn the_ids(ids: &[i64], total: i32) -> String {
+    let list = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match ids.len() {
+        1 => format!("the id {list}"),
+        known if usize::try_from(total).is_ok_and(|total| total > known) => format!("ids such as {list}"),
+        _ => format!("the ids {list}"),
+    }
 }
 
 fn mailboxes(count: i32) -> String {

@@ -49,14 +49,22 @@ async fn of_two_objects_only_one_tries_a_credential_that_no_listing_confirms() {
     .await;
     let shown = env.woodpecker.mailboxes("agency");
     env.woodpecker.set_mailboxes("agency", Vec::new());
+    wait_for(&env, "team", ConditionStatus::False, "ConnectionNotListed").await;
     apply(&env, "other", "Connect", &["kim@example.com"]).await;
     apply(&env, "same", "Connect", &["jim@example.com"]).await;
-    wait_for(&env, "team", ConditionStatus::False, "ConnectionNotListed").await;
     for name in ["other", "same"] {
         let status = wait_for(&env, name, ConditionStatus::False, "ConnectionPending").await;
         let message = &ready(&status).unwrap().message;
         assert!(message.starts_with("WoodpeckerMailboxes team has submitted"), "{message}");
     }
+    let lists = requests(&env, "agency", Op::ListMailboxes).len();
+    let before = status(&env, "other").await;
+    tokio::time::sleep(QUIET_TIME).await;
+    assert_eq!(connects(&env).len(), 1);
+    assert_eq!(requests(&env, "agency", Op::ListMailboxes).len(), lists, "who waits does not list each time");
+    assert_eq!(status(&env, "other").await, before, "nor write its status");
+    // What leaves the spec of one object is not submitted by another one.
+    apply(&env, "team", "Connect", &["pam@example.com"]).await;
     tokio::time::sleep(QUIET_TIME).await;
     assert_eq!(connects(&env).len(), 1);
     env.woodpecker.set_mailboxes("agency", shown);

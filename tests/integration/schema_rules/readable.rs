@@ -209,7 +209,7 @@ async fn every_accepted_object_with_mailboxes_can_be_deserialized() {
             "email": "x@example.com", "state": "Refused", "id": 7, "error": "x", "attempts": 1,
             "nextAttemptTime": EXPIRY, "credentialId": 7, "unlisted": true
         }],
-        "leftConnected": [{"email": "x@example.com", "id": 7, "unlisted": true}],
+        "leftConnected": [{"email": "x@example.com", "id": 7, "credentialId": 7, "unlisted": true}],
         "pending": {
             "startTime": EXPIRY, "credentialId": 7, "emails": ["x@example.com"],
             "account": {"namespace": "x", "name": "x"}, "accountUid": "x", "baseUrl": "x", "companyId": 1,

@@ -117,9 +117,14 @@ fn what_a_listing_lags_behind_is_found_later_and_what_a_person_connected_confirm
     look(&mut held_back, &[], 3);
     look(&mut held_back, &[], 63);
     assert_eq!(held(&held_back), Some((HoldReason::NotListed, vec![9])), "without a request it stays held");
-    let mut by_person = held_back.clone();
-    look_up(&mut by_person, &listing(&[(55, "a@x.io")]), true, &TIMING, at(64));
-    assert_eq!((by_person.proven_credential_id, next_at(&by_person, 64)), (None, submit(&["b@x.io"])));
+    for is_requested in [false, true] {
+        let mut by_person = held_back.clone();
+        look_up(&mut by_person, &listing(&[(55, "a@x.io")]), is_requested, &TIMING, at(64));
+        assert_eq!((by_person.proven_credential_id, next_at(&by_person, 64)), (None, submit(&["b@x.io"])));
+        let mut left = aligned(&held_back, &spec(&["b@x.io"]));
+        look_up(&mut left, &listing(&[(55, "a@x.io")]), is_requested, &TIMING, at(64));
+        assert_eq!(left.proven_credential_id, None);
+    }
     look(&mut held_back, &[(9, "a@x.io")], 123);
     assert_eq!((held(&held_back), held_back.proven_credential_id), (None, Some(7)));
 }
@@ -129,12 +134,22 @@ fn a_refused_mailbox_with_an_id_may_be_connected() {
     let mut status = status(&["a@x.io", "b@x.io"]);
     let refusal = ConnectOutcome::Refused("ALREADY_THERE".to_owned(), Some(9));
     round(&mut status, 0, &[ConnectResult { email: "a@x.io".to_owned(), outcome: refusal }]);
+    assert_eq!(next_at(&status, 9999), Next::Nothing, "it is looked up first");
+    let mut shown = status.clone();
+    look(&mut shown, &[(9, "a@x.io")], 3);
+    assert_eq!(states(&shown)[0], (ConnectionState::Connected, Some(9)));
+    assert_eq!(shown.proven_credential_id, None, "it may have been connected in another way");
+    look(&mut status, &[], 3);
     let mailbox = &status.mailboxes[0];
     assert_eq!(
         (mailbox.state, mailbox.unlisted, mailbox.id),
         (ConnectionState::Stopped, Some(true), Some(9))
     );
     assert_eq!(mailbox.error.as_deref(), Some("ALREADY_THERE"));
+    let due = |minute| {
+        needs_listing(&status, MailboxPolicy::Connect, &Next::Nothing, TIMING.mailbox_plan, at(minute))
+    };
+    assert!(due(3 + 60), "a listing that lags shows it later");
 }
 
 #[test]

@@ -143,12 +143,7 @@ fn ready_says_what_was_submitted_without_success() {
 #[test]
 fn a_plan_names_the_paid_slots() {
     let mut status = status(&[ConnectionState::NotConnected; 3]);
-    status.left_connected = vec![LeftMailbox {
-        email: "x@x.io".to_owned(),
-        id: Some(1),
-        unlisted: None,
-        unknown: UnknownFields::default(),
-    }];
+    status.left_connected = vec![LeftMailbox::new("x@x.io".to_owned(), Some(1), None)];
     let report = report(&status, status.clone(), MailboxPolicy::Plan, 1, &Standing::Settled, at(1));
     assert!(report.status.conditions[0].message.contains("3 mailboxes, each of which may use a paid slot"));
     assert_eq!((report.status.open, report.status.connected), (Some(3), Some(0)));
