@@ -78,12 +78,17 @@ pub fn aligned(before: &WoodpeckerMailboxesStatus, spec: &[MailboxSpec]) -> Wood
         known.unwrap_or_else(|| MailboxStatus::new(&mailbox.email))
     };
     status.mailboxes = spec.iter().map(of_spec).collect();
+    let proven = status.proven_credential_id;
     for mailbox in status.mailboxes.iter_mut().filter(|it| it.state != ConnectionState::Connected) {
-        restore(mailbox, &mut status.left_connected, status.pending.as_ref());
+        restore(mailbox, &mut status.left_connected, status.pending.as_ref(), proven);
     }
     status.last_listed_time = status.last_listed_time.filter(|_| !is_any_new);
     for MailboxStatus { email, id, state, credential_id, unlisted, .. } in known.into_values() {
-        let unlisted = unlisted.filter(|_| state != ConnectionState::Connected);
+        // Of a refused one that is to be looked up, it is not known whether it is connected.
+        let is_pending = status.pending.as_ref().is_some_and(|pending| pending.emails.contains(&email));
+        let is_unclear = state == ConnectionState::Refused && is_pending;
+        let unlisted =
+            unlisted.filter(|_| state != ConnectionState::Connected).or(is_unclear.then_some(true));
         if state == ConnectionState::Connected || unlisted.is_some() {
             add_left(&mut status, LeftMailbox { unlisted, ..LeftMailbox::new(email, id, credential_id) });
         }
@@ -93,12 +98,21 @@ pub fn aligned(before: &WoodpeckerMailboxesStatus, spec: &[MailboxSpec]) -> Wood
 
 /// Restores what is known about a mailbox that returns: that it is connected, whatever a listing shows, that a person has to
 /// look for it, or that a request about it is pending.
-fn restore(mailbox: &mut MailboxStatus, left: &mut Vec<LeftMailbox>, pending: Option<&PendingConnection>) {
+fn restore(
+    mailbox: &mut MailboxStatus,
+    left: &mut Vec<LeftMailbox>,
+    pending: Option<&PendingConnection>,
+    proven: Option<i64>,
+) {
     if let Some(at) = left.iter().position(|left| left.email == mailbox.email) {
         let LeftMailbox { id, credential_id, unlisted, .. } = left.remove(at);
         mailbox.credential_id = credential_id;
         match unlisted {
-            None => set_known(mailbox, ConnectionState::Connected, id),
+            None => {
+                set_known(mailbox, ConnectionState::Connected, id);
+                // No listing has shown that it would show it.
+                mailbox.unlisted = credential_id.filter(|_| credential_id != proven).map(|_| true);
+            }
             Some(_) => set_unlisted(mailbox, RETURNED),
         }
     }

@@ -1,9 +1,11 @@
 //! Other `WoodpeckerMailboxes` that keep one from submitting mailboxes with a credential that is not proven.
 
 use crate::api::WoodpeckerMailboxes;
+use crate::api::conditions::Reason;
 use crate::controller::mailboxes::reconcile::Session;
 use crate::controller::mailboxes::target::Connection;
 use crate::core::mailbox_connection::{Intent, Obstacle, obstacle};
+use crate::core::status::mailboxes::Standing;
 
 /// Why these mailboxes have to wait; `None` if nothing keeps them. It looks at all objects, but only before a request with
 /// a credential that is not proven.
@@ -11,7 +13,7 @@ pub(super) fn waits_for_another(
     session: &Session<'_>,
     target: &Connection,
     emails: &[String],
-) -> Option<String> {
+) -> Option<Standing> {
     let credential_id = target.registration.credential_id;
     if session.status.proven_credential_id == Some(credential_id) {
         return None;
@@ -23,7 +25,7 @@ pub(super) fn waits_for_another(
         base_url: &submission_target.base_url,
         emails,
         own: session.status.pending.as_ref().map(|pending| (pending, own)),
-        is_requested: session.is_requested,
+        is_requested: session.may_repeat,
     };
     let all = session.context.index.all::<WoodpeckerMailboxes>();
     let (name, found) = all.iter().filter_map(|parsed| parsed.0.as_ref().ok()).find_map(|other| {
@@ -33,7 +35,7 @@ pub(super) fn waits_for_another(
         let status = other.status.as_ref().filter(|_| is_another)?;
         Some((other.metadata.name.as_deref()?, obstacle(&intent, status, uid)?))
     })?;
-    Some(match found {
+    let problem = match found {
         Obstacle::Pending => format!(
             "WoodpeckerMailboxes {name} has submitted a mailbox with the same credential, and no listing has shown it yet: \
              look at its condition Ready. The operator continues here once a listing shows that mailbox, or once a person has \
@@ -44,5 +46,6 @@ pub(super) fn waits_for_another(
              connected. Look in Woodpecker, and request a reconcile of this object to submit it all the same, or remove it \
              from the spec"
         ),
-    })
+    };
+    Some(Standing::Blocked(Reason::ConnectionPending, problem, found == Obstacle::Pending))
 }

@@ -37,8 +37,8 @@ pub(super) struct Session<'a> {
     pub(super) status: WoodpeckerMailboxesStatus,
     /// Whether it has the result of a request, which must not be lost.
     pub(super) has_result: bool,
-    /// Whether a person requests a reconcile.
-    pub(super) is_requested: bool,
+    /// Whether a person requests a reconcile, after the status has named a mailbox that another object submitted.
+    pub(super) may_repeat: bool,
     /// Whether a requested reconcile still has to be done.
     pub(super) is_request_kept: bool,
     /// The queue in which the object waits for a permit.
@@ -78,7 +78,7 @@ pub(super) async fn run(
         object,
         status,
         has_result: false,
-        is_requested: false,
+        may_repeat: false,
         is_request_kept: false,
         queued_in,
     };
@@ -96,7 +96,7 @@ impl Session<'_> {
         }
         let handled = self.status.last_handled_reconcile_at.clone();
         let is_requested = self.handle_request();
-        self.is_requested = is_requested;
+        self.may_repeat = is_requested && self.is_stalled_for(Reason::ConnectionPending);
         let progress = self.work_on(is_requested).await?;
         let is_undone = matches!(
             progress.standing,
@@ -138,7 +138,9 @@ impl Session<'_> {
         let timing = &self.context.policy.timing;
         let account = match find_pending_account(self.context, &pending, self.own).await? {
             Ok(account) => account,
-            Err(Standing::NotLookedUp(_, false)) if is_requested && self.has_asked_for_a_person() => {
+            Err(Standing::NotLookedUp(_, false))
+                if is_requested && self.is_stalled_for(Reason::OutcomeUnknown) =>
+            {
                 // A person has looked.
                 connection::forget_pending(&mut self.status);
                 return Ok(None);
@@ -177,11 +179,11 @@ impl Session<'_> {
         }
     }
 
-    /// Whether the stored status says that a person has to look.
-    fn has_asked_for_a_person(&self) -> bool {
+    /// Whether the stored status says that a person has to look, for that reason.
+    fn is_stalled_for(&self, reason: Reason) -> bool {
         let status = self.object.status.as_ref();
         let stalled = status.and_then(|status| find(&status.conditions, ConditionType::Stalled));
-        stalled.is_some_and(|stalled| stalled.reason == Reason::OutcomeUnknown.as_str())
+        stalled.is_some_and(|stalled| stalled.reason == reason.as_str())
     }
 
     /// Lists if that is due, and submits what is next.
@@ -317,8 +319,7 @@ impl Session<'_> {
     /// What keeps the object from submitting what is next, in another object.
     fn obstacle(&self, connection: &Connection, policy: MailboxPolicy, next: &Next) -> Option<Progress> {
         let (Next::Submit(emails), MailboxPolicy::Connect) = (next, policy) else { return None };
-        let problem = waits_for_another(self, connection, emails)?;
-        let standing = Standing::Blocked(Reason::ConnectionPending, problem, true);
+        let standing = waits_for_another(self, connection, emails)?;
         Some(Progress { standing, requeue_after: self.context.policy.timing.blocked_poll })
     }
 

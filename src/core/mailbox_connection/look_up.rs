@@ -87,7 +87,8 @@ fn look_up_one(
     match (shown, mailbox.state) {
         (Some(_), state) => {
             // A person may have connected one that was refused, or that had another ID.
-            let is_by_person = state == ConnectionState::Refused || (request.was_held && mailbox.id != shown);
+            let is_unclear = matches!(state, ConnectionState::Refused | ConnectionState::Stopped);
+            let is_by_person = is_unclear || (request.was_held && mailbox.id != shown);
             set_known(mailbox, ConnectionState::Connected, shown);
             if is_by_person { Found::Nothing } else { Found::Connected }
         }
@@ -131,16 +132,18 @@ fn look_up_left(
     request: Request,
 ) -> Found {
     let known = status.left_connected.iter().find(|left| left.email == email);
-    let known = known.map(|left| left.id);
+    let known = known.map(|left| (left.id, left.unlisted.is_some()));
     let new = LeftMailbox::new(email.to_owned(), shown, Some(credential_id));
     match (shown, known) {
         (Some(_), known) => {
             add_left(status, new);
-            let is_by_person = request.was_held && known.flatten() != shown;
+            let (id, is_unclear) = known.unwrap_or_default();
+            let is_by_person = is_unclear || (request.was_held && id != shown);
             if is_by_person { Found::Nothing } else { Found::Connected }
         }
         (None, _) if request.is_proven => Found::Nothing,
-        (None, Some(id)) => Found::Missing(id),
+        (None, Some((id, false))) => Found::Missing(id),
+        (None, Some((_, true))) => Found::Nothing,
         (None, None) => {
             add_left(status, LeftMailbox { unlisted: Some(true), ..new });
             Found::Nothing

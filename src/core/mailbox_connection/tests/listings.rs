@@ -153,6 +153,33 @@ fn a_refused_mailbox_with_an_id_may_be_connected() {
 }
 
 #[test]
+fn a_refused_mailbox_that_leaves_the_spec_before_it_is_looked_up_confirms_nothing() {
+    let mut refused = status(&["a@x.io", "b@x.io"]);
+    let refusal = ConnectOutcome::Refused("ALREADY_THERE".to_owned(), Some(9));
+    round(&mut refused, 0, &[ConnectResult { email: "a@x.io".to_owned(), outcome: refusal }]);
+    let mut left = aligned(&refused, &spec(&["b@x.io"]));
+    let mut returned = aligned(&left, &spec(&["a@x.io", "b@x.io"]));
+    for status in [&mut left, &mut returned] {
+        look(status, &[(9, "a@x.io")], 3);
+        assert_eq!(status.proven_credential_id, None);
+    }
+}
+
+#[test]
+fn a_connected_mailbox_that_returns_is_still_one_that_no_listing_has_shown() {
+    let mut first = status(&["a@x.io", "b@x.io"]);
+    round(&mut first, 0, &[connected("a@x.io", 9)]);
+    look(&mut first, &[], 3);
+    look_up(&mut first, &listing(&[]), true, &TIMING, at(4));
+    let left = aligned(&first, &spec(&["b@x.io"]));
+    let mut returned = aligned(&left, &spec(&["a@x.io", "b@x.io"]));
+    let mailbox = &returned.mailboxes[0];
+    assert_eq!((mailbox.state, mailbox.unlisted), (ConnectionState::Connected, Some(true)));
+    list(&mut returned, &[], 5);
+    assert_eq!(returned.missing, None, "no listing is incomplete for lack of it");
+}
+
+#[test]
 fn a_listing_that_lacks_a_connected_mailbox_is_not_applied() {
     let mut status = proven(&["a@x.io", "b@x.io"]);
     start(&mut status, 0);
