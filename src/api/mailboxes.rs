@@ -10,8 +10,10 @@ use crate::api::ids::SUBDOMAIN_RULE;
 use crate::api::{AccountName, UnknownFields, timestamp};
 
 pub use self::hold::{ConnectionHold, HoldReason};
+pub use self::left::LeftMailbox;
 
 mod hold;
+mod left;
 
 /// Mailboxes to connect at Woodpecker with a credential that is registered there. Connecting a mailbox may use a paid
 /// slot of the account. Nothing is ever disconnected.
@@ -272,33 +274,6 @@ pub enum ConnectionState {
     Stopped,
 }
 
-/// A mailbox that is, or may be, connected although it is no longer in the spec.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LeftMailbox {
-    /// Address of the mailbox.
-    #[schemars(length(max = 254))]
-    pub email: String,
-
-    /// ID of the mailbox at Woodpecker.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<i64>,
-
-    /// The credential with which this object submitted it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub credential_id: Option<i64>,
-
-    /// True if the last listing lacked it, so that it may be connected or not. If it returns to the spec, it is submitted only
-    /// after a person requests a reconcile.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unlisted: Option<bool>,
-
-    /// Fields that this version does not know.
-    #[serde(flatten)]
-    #[schemars(skip)]
-    pub unknown: UnknownFields,
-}
-
 /// A request to connect mailboxes.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -393,14 +368,5 @@ impl MailboxStatus {
     /// Whether nothing needs to be sent for it.
     pub fn is_connected(&self) -> bool {
         matches!(self.state, ConnectionState::Connected | ConnectionState::AlreadyConnected)
-    }
-}
-
-// === impl LeftMailbox ===
-
-impl LeftMailbox {
-    /// A mailbox that is connected.
-    pub fn new(email: String, id: Option<i64>, credential_id: Option<i64>) -> Self {
-        Self { email, id, credential_id, unlisted: None, unknown: UnknownFields::default() }
     }
 }
